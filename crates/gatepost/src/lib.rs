@@ -1,0 +1,1 @@
+//! The library to write MCP servers with and to host them in Gatepost.

@@ -1,0 +1,1 @@
+//! The data path of Gatepost: transport, identity, pipeline, routing, upstream.

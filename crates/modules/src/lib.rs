@@ -1,0 +1,1 @@
+//! Servers that are built into Gatepost, each a cargo feature.

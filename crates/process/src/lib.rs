@@ -1,0 +1,1 @@
+//! Process trees that never outlive the gate: spawn, supervise, end.

@@ -1,0 +1,1 @@
+//! Pure MCP: envelope, eras, method table, framing, translation. No I/O, no async.

@@ -1,0 +1,1 @@
+//! Dev-only: fixture servers, odd servers, clients, a gateway in a test.
