@@ -1,0 +1,1 @@
+//! gatepost.yaml: a strict file form, a checked runtime form, its JSON Schema.
