@@ -1,0 +1,69 @@
+//! Why a server could not answer: which server, what went wrong, and whether asking again is safe.
+
+use std::{sync::Arc, time::Duration};
+
+/// A call that a server did not answer as it should; always names the server.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("server `{server}` {cause}")]
+pub struct CallError {
+    /// The name from the configuration.
+    pub server: Arc<str>,
+    /// What went wrong.
+    pub cause: Cause,
+    /// True when the server provably did not process the request, so that repeating it changes nothing.
+    pub retry_safe: bool,
+}
+
+/// What went wrong between the gate and a server; each message continues "server `x` …".
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum Cause {
+    /// No connection could be made.
+    #[error("cannot be reached: {0}")]
+    Unreachable(String),
+    /// The program could not be started.
+    #[error("could not be started: {0}")]
+    NotStarted(String),
+    /// Silence for longer than the server's `timeout`.
+    #[error("did not answer within {}", seconds(*.0))]
+    Timeout(Duration),
+    /// The process or connection ended before the answer.
+    #[error("ended before it answered: {0}")]
+    Ended(String),
+    /// The answer is not JSON-RPC.
+    #[error("answered something that is not JSON-RPC: {0}")]
+    Nonsense(String),
+    /// The answer is larger than `http.max_response`.
+    #[error("answered more than the allowed {limit} bytes (`http.max_response`)")]
+    TooLarge {
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// An HTTP status without a usable JSON-RPC body.
+    #[error("answered HTTP {status}: {detail}")]
+    Http {
+        /// The HTTP status code.
+        status: u16,
+        /// The first words of the body, or the reason phrase.
+        detail: String,
+    },
+    /// `server/discover` and `initialize` both failed.
+    #[error("could not be greeted: {0}")]
+    Handshake(String),
+    /// The server broke the protocol, such as a request on a modern stream.
+    #[error("broke the protocol: {0}")]
+    Violation(String),
+    /// The server's session ended and belongs to one client, who must start anew.
+    #[error("ended the session")]
+    SessionGone,
+    /// Every place in the pool is taken.
+    #[error("is busy: {0}")]
+    Busy(String),
+    /// The gate is shutting down.
+    #[error("is being stopped")]
+    Stopping,
+}
+
+fn seconds(duration: Duration) -> String {
+    if duration.subsec_millis() == 0 { format!("{} s", duration.as_secs()) } else { format!("{} ms", duration.as_millis()) }
+}
