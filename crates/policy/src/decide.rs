@@ -146,7 +146,7 @@ pub fn decide(_principal: &Principal, view: &ViewRules, action: &Action<'_>) -> 
         .chars()
         .chain("__".chars())
         .chain(action.name.chars());
-    match view.selection.judge_chars(chars) {
+    match view.selection.judge_chars(&chars) {
         Verdict::Excluded(by) => Decision::Deny(Reason::Excluded {
             name: name(),
             by: by.clone(),

@@ -169,10 +169,10 @@ impl Selection {
 
     /// What this selection says about `name`.
     pub fn judge(&self, name: &str) -> Verdict<'_> {
-        self.judge_chars(name.chars())
+        self.judge_chars(&name.chars())
     }
 
-    pub(crate) fn judge_chars<I: Iterator<Item = char> + Clone>(&self, name: I) -> Verdict<'_> {
+    pub(crate) fn judge_chars<I: Iterator<Item = char> + Clone>(&self, name: &I) -> Verdict<'_> {
         if let Some(pattern) = self
             .exclude
             .iter()
