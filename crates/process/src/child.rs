@@ -120,9 +120,7 @@ impl Child {
         if let Ok(exit) = timeout(after_term, self.wait()).await {
             return exit;
         }
-        self.kill_group();
-        // Fails only when the process has ended meanwhile, which is what is wanted.
-        self.process.start_kill().ok();
+        self.kill();
         match timeout(KILL_MARGIN, self.wait()).await {
             Ok(exit) => exit,
             Err(_) => Exit::Unknown("does not end, not even on KILL".to_owned()),
@@ -145,6 +143,18 @@ impl Child {
                 }
                 // Elsewhere there is no TERM: closing stdin was the only request, and its grace is over.
                 if cfg!(unix) { grace } else { Duration::ZERO }
+            }
+        }
+    }
+
+    /// Kills everything that can be found. Failures mean that it has ended meanwhile, which is what is wanted.
+    fn kill(&mut self) {
+        match &mut self.kept {
+            #[cfg(unix)]
+            Kept::Supervised(lifeline) => lifeline.kill(self.id),
+            Kept::Plain => {
+                self.kill_group();
+                self.process.start_kill().ok();
             }
         }
     }

@@ -130,6 +130,7 @@ fn absolute(file: &Path, cwd: Option<&Path>) -> PathBuf {
 }
 
 #[cfg(all(test, unix))]
+#[expect(clippy::unwrap_used, reason = "this is how tests fail")]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 

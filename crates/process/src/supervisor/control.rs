@@ -24,8 +24,9 @@ use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags,
 };
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
+use super::tree;
 use crate::child::Exit;
 
 /// The byte that carries the descriptor.
@@ -150,6 +151,16 @@ impl Lifeline {
     pub(crate) fn end(&mut self, grace: Duration) {
         // A supervisor that cannot be told is gone, or is killed by the caller when its time is over.
         self.socket.write_all(Order::End { grace }.line().as_bytes()).ok();
+    }
+
+    /// Kills the tree from here, for a supervisor that is stopped or stuck, and then the supervisor.
+    pub(crate) fn kill(&mut self, supervisor: u32) {
+        let Some(supervisor) = i32::try_from(supervisor).ok().and_then(Pid::from_raw) else {
+            return;
+        };
+        // Its ids are good for as long as it lives, because nobody else takes leave of its children.
+        tree::kill_below(supervisor);
+        kill_process(supervisor, Signal::KILL).ok();
     }
 
     /// The server's process id, once it has one.

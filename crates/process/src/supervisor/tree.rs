@@ -1,7 +1,8 @@
 //! The processes below a supervisor: signal all of them, and know when none is left.
 
 use rustix::process::{
-    Pid, Signal, WaitOptions, WaitStatus, kill_process, kill_process_group, test_kill_process_group, wait,
+    Pid, Signal, WaitOptions, WaitStatus, getpid, kill_process, kill_process_group, test_kill_process_group,
+    wait,
 };
 
 /// The server and everything it started.
@@ -37,7 +38,7 @@ impl Tree {
 
     /// Asks every process to end, each once: to many servers a second TERM means "now, and never mind the data".
     pub(super) fn terminate(&self) {
-        match descendants() {
+        match descendants(getpid()) {
             Some(all) => all.into_iter().for_each(|pid| send(pid, Signal::TERM)),
             None => self.signal_group(Signal::TERM),
         }
@@ -48,7 +49,7 @@ impl Tree {
     pub(super) fn kill(&self) {
         // The group first and in one stroke, so that little is left to fork.
         self.signal_group(Signal::KILL);
-        for pid in descendants().unwrap_or_default() {
+        for pid in descendants(getpid()).unwrap_or_default() {
             send(pid, Signal::KILL);
         }
     }
@@ -70,10 +71,17 @@ fn send(pid: Pid, signal: Signal) {
     kill_process(pid, signal).ok();
 }
 
+/// Kills everything below a supervisor that no longer does so itself.
+pub(super) fn kill_below(supervisor: Pid) {
+    for pid in descendants(supervisor).unwrap_or_default() {
+        send(pid, Signal::KILL);
+    }
+}
+
 /// Every living process below this one, those that left the group or the session included; none where the operating
 /// system does not tell.
 #[cfg(target_os = "linux")]
-fn descendants() -> Option<Vec<Pid>> {
+fn descendants(root: Pid) -> Option<Vec<Pid>> {
     let parents: Vec<(i32, i32)> = std::fs::read_dir("/proc")
         .ok()?
         .flatten()
@@ -83,7 +91,7 @@ fn descendants() -> Option<Vec<Pid>> {
             Some((pid, living_parent(&stat)?))
         })
         .collect();
-    let mut found = vec![rustix::process::getpid().as_raw_nonzero().get()];
+    let mut found = vec![root.as_raw_nonzero().get()];
     let mut next = 0;
     while let Some(&parent) = found.get(next) {
         found.extend(
@@ -98,7 +106,7 @@ fn descendants() -> Option<Vec<Pid>> {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn descendants() -> Option<Vec<Pid>> {
+fn descendants(_root: Pid) -> Option<Vec<Pid>> {
     None
 }
 
@@ -131,9 +139,9 @@ mod tests {
     fn descendants_are_found() {
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         let id = Pid::from_child(&child);
-        assert!(descendants().unwrap().contains(&id));
+        assert!(descendants(getpid()).unwrap().contains(&id));
         child.kill().unwrap();
         child.wait().unwrap();
-        assert!(!descendants().unwrap().contains(&id));
+        assert!(!descendants(getpid()).unwrap().contains(&id));
     }
 }
