@@ -119,7 +119,6 @@ pub(super) fn take_over(socket: impl AsFd) -> io::Result<OwnedFd> {
     })?;
     let received = control.drain().find_map(|message| match message {
         RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
-        #[cfg(target_os = "linux")]
         _ => None,
     });
     let descriptor = received.ok_or_else(|| io::Error::other("no descriptor came over the socket"))?;

@@ -84,10 +84,6 @@ impl Supervisor {
     /// Supervisors that run from another program, whose `main` calls [`supervisor_main_if_asked`]. For tests, whose
     /// own `main` belongs to the test harness. On Windows, the same as [`none`](Self::none).
     #[must_use]
-    #[cfg_attr(
-        not(unix),
-        expect(clippy::needless_pass_by_value, reason = "used on the other systems")
-    )]
     pub fn at(exe: impl Into<PathBuf>) -> Self {
         #[cfg(unix)]
         return Self(Mode::Process {
