@@ -26,7 +26,7 @@ pub(crate) struct Options {
         long,
         value_enum,
         value_delimiter = ',',
-        default_value = "direct,nginx,nginx-unbuffered,gatepost-server,gatepost-all,gatepost-view"
+        default_value = "direct,nginx,nginx-streaming,gatepost-server,gatepost-all,gatepost-view"
     )]
     targets: Vec<Target>,
     /// Only scenarios whose key contains this (call-32, list-1000, legacy …).
@@ -127,7 +127,7 @@ impl Stand {
         let begun = Instant::now();
         match target {
             Target::Direct => {}
-            Target::Nginx | Target::NginxUnbuffered => {
+            Target::Nginx | Target::NginxStreaming => {
                 let key = (legacy, target == Target::Nginx);
                 if let Entry::Vacant(place) = self.nginx.entry(key) {
                     let process = starter.nginx(backend.endpoint.address, key.1)?;
@@ -152,7 +152,7 @@ impl Stand {
         let legacy = scenario.backend == Era::Legacy;
         let (process, path) = match target {
             Target::Direct => (self.direct.get(&legacy), path_of(scenario.tools)),
-            Target::Nginx | Target::NginxUnbuffered => (
+            Target::Nginx | Target::NginxStreaming => (
                 self.nginx.get(&(legacy, target == Target::Nginx)),
                 path_of(scenario.tools),
             ),
@@ -330,7 +330,7 @@ fn memories(stand: &Stand, targets: &[Target]) -> Result<BTreeMap<&'static str, 
     if targets.contains(&Target::Direct) {
         found.insert("direct", machine::memory(stand.direct[&false].id())?);
     }
-    for (buffered, name) in [(true, "nginx"), (false, "nginx, unbuffered")] {
+    for (buffered, name) in [(true, "nginx"), (false, "nginx, streaming")] {
         if let Some(process) = stand.nginx.get(&(false, buffered)) {
             found.insert(name, machine::memory(process.id())?);
         }
