@@ -1,15 +1,34 @@
 //! gatepost.yaml: a strict file form, a checked runtime form, its JSON Schema.
+//!
+//! A configuration becomes a tree that knows its lines (`tree`), gets its `${…}` filled in (`expand`), is read into the
+//! file form (`file`, `reader`, `values`) and checked as a whole (`check`). Every step collects what is wrong instead of
+//! stopping, so that [`Problems`] holds all of it.
 
+mod check;
+mod expand;
+mod file;
+mod known;
+mod listen;
+mod load;
 mod model;
 mod problem;
+mod reader;
+mod schema;
 mod secret;
 mod settings;
+mod tree;
 mod units;
+mod values;
 
+#[cfg(test)]
+mod tests;
+
+pub use listen::{ListenError, remedy as listen_remedy};
 pub use model::{
     Config, Endpoints, EraChoice, HostName, Http, Isolation, Listen, LogForm, LogLevel, ModuleOptions,
     Origin, Pool, Server, ServerKind, ServerUrl, Telemetry, Transport, View,
 };
 pub use problem::{Problem, Problems, Warning};
+pub use schema::json_schema;
 pub use secret::{Secret, Text};
 pub use units::ByteSize;

@@ -56,15 +56,6 @@ pub enum Listen {
     Unix(PathBuf),
 }
 
-impl fmt::Display for Listen {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp(address) => address.fmt(f),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
-}
-
 settings! {
     /// The HTTP front.
     pub struct Http {

@@ -1,25 +1,148 @@
-//! One declaration per section.
+//! One declaration per section: the struct, its reader and its JSON Schema cannot drift apart, because they are one.
 
 /// Declares a section of the configuration.
+///
+/// `name: Type = literal` has that default, as it would be written in YAML. Without one, the type decides what absence
+/// means (see [`Setting::absent`](crate::reader::Setting::absent)). The doc comments become descriptions in the schema.
+/// `ignoring LIST` names keys that are only warned about.
 macro_rules! settings {
-    ($(#[$meta:meta])* $vis:vis struct $name:ident {
-        $( $(#[$fmeta:meta])* $fvis:vis $field:ident : $type:ty $(= $default:literal)? ),* $(,)?
+    ($(#[doc = $doc:literal])* $vis:vis struct $name:ident $(ignoring $ignored:expr;)? {
+        $( $(#[doc = $fdoc:literal])* $fvis:vis $field:ident : $type:ty $(= $default:literal)? ),* $(,)?
     }) => {
-        $(#[$meta])*
+        $(#[doc = $doc])*
         #[derive(Clone, Debug)]
-        $vis struct $name { $( $(#[$fmeta])* $fvis $field: $type ),* }
+        $vis struct $name { $( $(#[doc = $fdoc])* $fvis $field: $type ),* }
+
+        impl $crate::reader::Setting for $name {
+            fn read(
+                node: &$crate::tree::Node,
+                path: &str,
+                findings: &mut $crate::reader::Findings,
+            ) -> Option<Self> {
+                const IGNORED: &[&str] = $crate::settings::first_of!($($ignored)?);
+                let section = $crate::reader::Section::open(node, path, findings)?;
+                $( let $field = section.take::<$type>(
+                    $crate::settings::key(stringify!($field)),
+                    $crate::settings::literal!($($default)?),
+                    findings,
+                ); )*
+                section.close(
+                    &[$($crate::settings::key(stringify!($field))),*],
+                    IGNORED,
+                    findings,
+                );
+                Some(Self { $($field: $field?),* })
+            }
+
+            fn absent() -> Option<Self> {
+                let nothing = $crate::tree::Node {
+                    value: $crate::tree::Value::Map(Vec::new()),
+                    place: Default::default(),
+                };
+                Self::read(&nothing, "", &mut Default::default())
+            }
+
+            fn schema() -> serde_json::Value {
+                const IGNORED: &[&str] = $crate::settings::first_of!($($ignored)?);
+                let mut properties = serde_json::Map::new();
+                $(
+                    let mut property = <$type as $crate::reader::Setting>::schema();
+                    $crate::settings::describe(&mut property, &[$($fdoc),*]);
+                    $( property["default"] = serde_json::json!($default); )?
+                    properties.insert($crate::settings::key(stringify!($field)).to_owned(), property);
+                )*
+                for ignored in IGNORED {
+                    properties.insert((*ignored).to_owned(), serde_json::json!({
+                        "description": "A setting of clients, ignored here.",
+                        "deprecated": true,
+                    }));
+                }
+                let mut schema = serde_json::json!({
+                    "type": ["object", "null"],
+                    "properties": properties,
+                    "additionalProperties": false,
+                });
+                $crate::settings::describe(&mut schema, &[$($doc),*]);
+                schema
+            }
+        }
     };
 }
 
 /// Declares a value that is one of a few words.
 macro_rules! words {
-    ($(#[$meta:meta])* $vis:vis enum $name:ident { $( $variant:ident = $word:literal ),* $(,)? }) => {
-        $(#[$meta])*
+    ($(#[doc = $doc:literal])* $vis:vis enum $name:ident {
+        $( $variant:ident = $word:literal $(| $alias:literal)* ),* $(,)?
+    }) => {
+        $(#[doc = $doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         $vis enum $name {
             $( #[doc = concat!("`", $word, "`")] $variant ),*
         }
+
+        impl $name {
+            /// The word for it, as in the configuration.
+            $vis fn as_str(self) -> &'static str {
+                match self { $( Self::$variant => $word ),* }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+
+        impl $crate::reader::Setting for $name {
+            fn read(
+                node: &$crate::tree::Node,
+                path: &str,
+                findings: &mut $crate::reader::Findings,
+            ) -> Option<Self> {
+                $crate::values::one_of(
+                    node,
+                    path,
+                    findings,
+                    &[$(($word, Self::$variant) $(, ($alias, Self::$variant))*),*],
+                )
+            }
+
+            fn schema() -> serde_json::Value {
+                $crate::reader::or_expansion(serde_json::json!({ "enum": [$($word $(, $alias)*),*] }))
+            }
+        }
     };
 }
 
-pub(crate) use {settings, words};
+macro_rules! literal {
+    () => {
+        None
+    };
+    ($default:literal) => {
+        Some($crate::tree::Value::from($default))
+    };
+}
+
+macro_rules! first_of {
+    () => {
+        &[]
+    };
+    ($list:expr) => {
+        &$list
+    };
+}
+
+pub(crate) use {first_of, literal, settings, words};
+
+/// A field's name as a key: without the mark that lets it be a Rust keyword.
+pub(crate) fn key(field: &'static str) -> &'static str {
+    field.strip_prefix("r#").unwrap_or(field)
+}
+
+/// Puts a doc comment into a schema.
+pub(crate) fn describe(schema: &mut serde_json::Value, lines: &[&str]) {
+    let prose = lines.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ");
+    if !prose.is_empty() {
+        schema["description"] = prose.into();
+    }
+}

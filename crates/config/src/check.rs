@@ -1,0 +1,446 @@
+//! From what was written to what is meant: the checks that need more than one value.
+
+use std::path::{Path, PathBuf};
+
+use gatepost_policy::{EffectRules, Pattern, Printable, Selection, ViewRules};
+
+use crate::{
+    Config, Secret, Server, ServerKind, Transport, View,
+    expand::Environment,
+    file::{ClientType, Root, ServerForm, ViewForm},
+    problem::Place,
+    reader::{Findings, join},
+    values::Named,
+};
+
+/// The longest name of a server or view. With it and `__`, half of the 128 characters that a tool's name may have are left
+/// to the tool.
+const LONGEST_NAME: usize = 62;
+
+/// Builds the runtime form. `None` means that a problem has been reported.
+pub(crate) fn config(
+    root: Root,
+    folder: PathBuf,
+    environment: Environment<'_>,
+    findings: &mut Findings,
+) -> Option<Config> {
+    let all_servers: Vec<String> = root.servers.0.iter().map(|(name, ..)| name.clone()).collect();
+    let (mut servers, mut disabled) = (Vec::new(), Vec::new());
+    for (name, form, place) in root.servers.0 {
+        name_is_usable(&name, &join("servers", &name), &place, findings);
+        let off = form.disabled;
+        let server = server(name.clone(), form, &place, findings);
+        match server {
+            _ if off => disabled.push(name),
+            Some(server) => servers.push(server),
+            None => {}
+        }
+    }
+    let views = root
+        .views
+        .0
+        .into_iter()
+        .map(|(name, form, place)| view(name, form, &place, &all_servers, findings));
+    let views: Vec<View> = views.collect();
+    sealing_keys(&root.sealing.keys, findings);
+    let data_dir = match root.data_dir {
+        Some(path) => Some(path.0),
+        None => default_data_dir(environment, findings),
+    };
+    Some(Config {
+        listen: root.listen,
+        data_dir: data_dir?,
+        folder,
+        http: root.http,
+        endpoints: root.endpoints,
+        servers,
+        disabled,
+        views,
+        ops: root.ops.map(|ops| ops.listen),
+        telemetry: root.telemetry,
+        shutdown_grace: root.shutdown.grace.0,
+        sealing_keys: root.sealing.keys,
+        session_expiry: root.sessions.expiry,
+        warnings: Vec::new(),
+    })
+}
+
+/// `$XDG_STATE_HOME/gatepost`, as the XDG Base Directory Specification 0.8 says: a relative value is ignored.
+fn default_data_dir(environment: Environment<'_>, findings: &mut Findings) -> Option<PathBuf> {
+    let folder = |name, below: &str| {
+        let folder = PathBuf::from(environment(name)?);
+        folder.is_absolute().then(|| folder.join(below))
+    };
+    let found = folder("XDG_STATE_HOME", "gatepost")
+        .or_else(|| folder("HOME", ".local/state/gatepost"))
+        .or_else(|| folder("LOCALAPPDATA", "gatepost"));
+    if found.is_none() {
+        let message = "is not set, and neither are the environment variables XDG_STATE_HOME and HOME";
+        findings.problem(&Place::default(), "data_dir", message, "write `data_dir: /path`");
+    }
+    found
+}
+
+/// A server's or view's name becomes part of URLs and of tools' names.
+fn name_is_usable(name: &str, path: &str, place: &Place, findings: &mut Findings) {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    let message = if name.is_empty() {
+        "the name is empty".to_owned()
+    } else if !name.starts_with(|c: char| c.is_ascii_alphanumeric()) || !name.chars().all(allowed) {
+        "the name has characters that tools' names and URLs cannot have".to_owned()
+    } else if name.contains("__") || name.ends_with('_') {
+        "the name could not be told apart from what follows `__` in `server__tool`".to_owned()
+    } else if name.len() > LONGEST_NAME {
+        format!("the name is longer than {LONGEST_NAME} characters")
+    } else {
+        return;
+    };
+    let suggestion = suggest_name(name);
+    let remedy = "use letters, digits, `.`, `-` and single `_`, and begin with a letter or digit";
+    findings.problem(place, path, message, format!("{remedy}, such as `{suggestion}`"));
+}
+
+/// The usable name that is nearest to `name`.
+pub(crate) fn suggest_name(name: &str) -> String {
+    let mut usable = String::new();
+    for c in name.chars() {
+        if usable.len() == LONGEST_NAME {
+            break;
+        }
+        match c {
+            c if c.is_ascii_alphanumeric() => usable.push(c),
+            '_' if usable.ends_with('_') => {}
+            '.' | '_' | '-' if !usable.is_empty() => usable.push(c),
+            _ if !usable.is_empty() && !usable.ends_with('-') => usable.push('-'),
+            _ => {}
+        }
+    }
+    let usable = usable.trim_end_matches(['_', '-']);
+    if usable.is_empty() {
+        "server".to_owned()
+    } else {
+        usable.to_owned()
+    }
+}
+
+fn server(name: String, form: ServerForm, place: &Place, findings: &mut Findings) -> Option<Server> {
+    let path = join("servers", &name);
+    let effects =
+        form.effects
+            .0
+            .into_iter()
+            .filter_map(|(pattern, effect, place)| match Pattern::new(&pattern) {
+                Ok(pattern) => Some((pattern, effect)),
+                Err(error) => {
+                    findings.problem(
+                        &place,
+                        &join(&join(&path, "effects"), &pattern),
+                        error.to_string(),
+                        "",
+                    );
+                    None
+                }
+            });
+    let effects = EffectRules {
+        declared: effects.collect(),
+        trust_annotations: form.trust_annotations,
+    };
+
+    let kinds = [
+        ("module", form.module.is_some()),
+        ("command", form.command.is_some()),
+        ("url", form.url.is_some()),
+    ];
+    let given: Vec<&str> = kinds
+        .iter()
+        .filter(|(_, is)| *is)
+        .map(|(name, _)| *name)
+        .collect();
+    let [kind] = given[..] else {
+        let message = match given[..] {
+            [] => "says neither `module`, `command` nor `url`".to_owned(),
+            _ => format!("says {} at once", crate::known::listed(&given)),
+        };
+        findings.problem(
+            place,
+            &path,
+            message,
+            "keep exactly one of `module`, `command` and `url`",
+        );
+        return None;
+    };
+    let strays = [
+        ("options", "module", form.options.is_some()),
+        ("args", "command", form.args.is_some()),
+        ("env", "command", form.env.is_some()),
+        ("cwd", "command", form.cwd.is_some()),
+        ("transport", "url", form.transport.is_some()),
+        ("headers", "url", form.headers.is_some()),
+    ];
+    for (key, belongs_to, is_given) in strays {
+        if is_given && belongs_to != kind {
+            let message = format!("belongs to a server with `{belongs_to}`, and this one has `{kind}`");
+            findings.problem(place, &join(&path, key), message, "remove it");
+        }
+    }
+    let transport = transport(kind, form.transport, form.r#type, &path, place, findings);
+    let kind = match (form.module, form.command, form.url) {
+        (Some(module), None, None) => ServerKind::Module {
+            module,
+            options: form.options.unwrap_or_default(),
+        },
+        (None, Some(program), None) => {
+            if program.expose().trim().is_empty() {
+                let remedy = "write the program's name or path";
+                findings.problem(place, &join(&path, "command"), "is empty", remedy);
+            }
+            let env = form
+                .env
+                .map_or_else(Vec::new, |env| variables(env, &join(&path, "env"), findings));
+            ServerKind::Command {
+                program,
+                args: form.args.unwrap_or_default(),
+                env,
+                cwd: form.cwd.map(|path| path.0),
+            }
+        }
+        (None, None, Some(url)) => {
+            let headers = form.headers.map_or_else(Vec::new, |given| {
+                headers(given, &join(&path, "headers"), findings)
+            });
+            ServerKind::Url {
+                url,
+                transport,
+                headers,
+            }
+        }
+        _ => return None,
+    };
+    Some(Server {
+        name,
+        kind,
+        era: form.era,
+        timeout: form.timeout,
+        start_timeout: form.start_timeout,
+        probe_timeout: form.probe_timeout,
+        pool: form.pool,
+        isolation: form.isolation,
+        concurrency: form.concurrency,
+        effects,
+    })
+}
+
+/// Brings `transport` and the clients' `type` together.
+fn transport(
+    kind: &str,
+    transport: Option<Transport>,
+    client: Option<ClientType>,
+    path: &str,
+    place: &Place,
+    findings: &mut Findings,
+) -> Transport {
+    let Some(client) = client else {
+        return transport.unwrap_or(Transport::Auto);
+    };
+    let (belongs_to, meant) = match client {
+        ClientType::Stdio => ("command", Transport::Auto),
+        // Clients that write `http` fall back to the old transport by themselves.
+        ClientType::Http => ("url", Transport::Auto),
+        ClientType::StreamableHttp => ("url", Transport::StreamableHttp),
+        ClientType::Sse => ("url", Transport::Sse),
+    };
+    if belongs_to != kind {
+        let message =
+            format!("`{client}` belongs to a server with `{belongs_to}`, and this one has `{kind}`");
+        findings.problem(place, &join(path, "type"), message, "remove it");
+    }
+    match transport {
+        Some(transport) if meant != Transport::Auto && transport != meant => {
+            let message = format!("`{client}` contradicts `transport: {transport}`");
+            findings.problem(place, &join(path, "type"), message, "keep one of the two");
+            transport
+        }
+        Some(transport) => transport,
+        None => meant,
+    }
+}
+
+/// What the operating system accepts as environment.
+fn variables(env: Named<Secret>, path: &str, findings: &mut Findings) -> Vec<(String, Secret)> {
+    let mut variables = Vec::with_capacity(env.0.len());
+    for (name, value, place) in env.0 {
+        let path = join(path, &name);
+        if name.is_empty() || name.contains(['=', '\0']) {
+            findings.problem(
+                &place,
+                &path,
+                "is no name of an environment variable",
+                "rename it",
+            );
+        } else if value.expose().contains('\0') {
+            findings.problem(&place, &path, "holds a NUL character", "remove it");
+        } else {
+            variables.push((name, value));
+        }
+    }
+    variables
+}
+
+/// Headers that the gate writes itself; a configured one would contradict the message or its framing.
+const OWN_HEADERS: [&str; 12] = [
+    "host",
+    "content-length",
+    "content-type",
+    "transfer-encoding",
+    "connection",
+    "accept",
+    "te",
+    "upgrade",
+    "mcp-session-id",
+    "mcp-protocol-version",
+    "mcp-method",
+    "mcp-name",
+];
+
+fn headers(given: Named<Secret>, path: &str, findings: &mut Findings) -> Vec<(http::HeaderName, Secret)> {
+    let mut headers: Vec<(http::HeaderName, Secret)> = Vec::with_capacity(given.0.len());
+    for (name, value, place) in given.0 {
+        let path = join(path, &name);
+        let Ok(header) = http::HeaderName::try_from(name.as_str()) else {
+            findings.problem(
+                &place,
+                &path,
+                "is no name of a header",
+                "use letters, digits and `-`",
+            );
+            continue;
+        };
+        if OWN_HEADERS.contains(&header.as_str()) {
+            findings.problem(
+                &place,
+                &path,
+                "is a header that the gate writes itself",
+                "remove it",
+            );
+        } else if headers.iter().any(|(other, _)| *other == header) {
+            findings.problem(
+                &place,
+                &path,
+                "is there twice, in different letters",
+                "keep one of the two",
+            );
+        } else if http::HeaderValue::try_from(value.expose()).is_err() {
+            let remedy = "remove line breaks and other control characters";
+            findings.problem(
+                &place,
+                &path,
+                "holds characters that a header cannot have",
+                remedy,
+            );
+        } else {
+            headers.push((header, value));
+        }
+    }
+    headers
+}
+
+fn view(name: String, form: ViewForm, place: &Place, servers: &[String], findings: &mut Findings) -> View {
+    let path = join("views", &name);
+    name_is_usable(&name, &path, place, findings);
+    if servers.contains(&name) {
+        let message = "there is a server of this name, and both would be `/mcp/".to_owned() + &name + "`";
+        findings.problem(place, &path, message, "rename one of the two");
+    }
+    for pattern in form.include.iter().flatten().chain(&form.exclude) {
+        // A pattern that begins with the whole prefix of a server that does not exist matches nothing.
+        if let Some((server, _)) = pattern.as_str().split_once("__")
+            && !server.contains(['*', '?'])
+            && !servers.iter().any(|name| name == server)
+        {
+            let message = format!("the pattern `{pattern}` names no server that is configured");
+            findings.warning(place, &path, message, "check the part before `__`");
+        }
+    }
+    let rename = renames(form.rename, &join(&path, "rename"), servers, findings);
+    let selection = Selection {
+        include: form.include,
+        exclude: form.exclude,
+    };
+    View {
+        name,
+        rules: ViewRules {
+            selection,
+            access: form.access,
+        },
+        rename,
+        description: form.description,
+    }
+}
+
+fn renames(
+    rename: Named<String>,
+    path: &str,
+    servers: &[String],
+    findings: &mut Findings,
+) -> Vec<(String, String)> {
+    let mut renames: Vec<(String, String)> = Vec::with_capacity(rename.0.len());
+    for (from, to, place) in rename.0 {
+        let path = join(path, &from);
+        let server = from.split_once("__").map(|(server, _)| server);
+        let shown = Printable(&to);
+        if !server.is_some_and(|server| servers.iter().any(|name| name == server)) {
+            let remedy = "write the name with its prefix, `server__tool`; patterns cannot be renamed";
+            findings.problem(&place, &path, "names no configured server", remedy);
+        } else if to.is_empty()
+            || to.len() > 128
+            || !to.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
+        {
+            let remedy = "use 1 to 128 letters, digits, `.`, `-` and `_`";
+            findings.problem(&place, &path, format!("`{shown}` is no usable name"), remedy);
+        } else if let Some((other, _)) = renames.iter().find(|(_, taken)| *taken == to) {
+            let message = format!("`{shown}` is already the new name of `{}`", Printable(other));
+            findings.problem(&place, &path, message, "choose another name");
+        } else if to != from
+            && to
+                .split_once("__")
+                .is_some_and(|(server, _)| servers.iter().any(|name| name == server))
+        {
+            let message = format!("`{shown}` could be a tool of another server");
+            findings.problem(&place, &path, message, "choose a name without a server's prefix");
+        } else {
+            renames.push((from, to));
+        }
+    }
+    renames
+}
+
+/// Keys must not be guessable. Their quality cannot be measured, but what is certainly too little can be refused.
+fn sealing_keys(keys: &[Secret], findings: &mut Findings) {
+    for (at, key) in keys.iter().enumerate() {
+        let path = format!("sealing.keys[{at}]");
+        let distinct = key
+            .expose()
+            .bytes()
+            .collect::<std::collections::BTreeSet<u8>>()
+            .len();
+        let message = if key.expose().len() < 32 {
+            "is shorter than 32 characters"
+        } else if distinct < 8 {
+            "repeats a few characters"
+        } else if keys[..at].contains(key) {
+            "is there twice"
+        } else {
+            continue;
+        };
+        let remedy = "make one with `openssl rand -hex 32` and keep it in a file";
+        findings.problem(&Place::default(), &path, message, remedy);
+    }
+}
+
+/// The folder that relative paths start from, for a configuration in `file`.
+pub(crate) fn folder_of(file: &Path) -> PathBuf {
+    match file.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
+        _ => PathBuf::from("."),
+    }
+}

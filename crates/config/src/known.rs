@@ -1,0 +1,103 @@
+//! Keys that are known though they are no settings: of later versions, of clients, under other names.
+
+/// Keys of the design that this version does not have yet.
+const LATER: [&str; 20] = [
+    "identity",
+    "roles",
+    "bindings",
+    "limits",
+    "quotas",
+    "audit",
+    "store",
+    "trusted_proxies",
+    "tls",
+    "retry",
+    "breaker",
+    "credentials",
+    "openapi",
+    "base_url",
+    "otlp",
+    "tenants",
+    "approvals",
+    "masking",
+    "cors",
+    "scopes",
+];
+
+/// Keys of clients that a pasted server may bring along and that mean nothing to a gate. They are warned about.
+///
+/// Only keys that narrow nothing are here: a client's list of switched-off tools, say, must not be dropped silently.
+pub(crate) const IGNORED_OF_CLIENTS: [&str; 6] = [
+    "autoApprove",
+    "alwaysAllow",
+    "trust",
+    "gallery",
+    "description",
+    "iconPath",
+];
+
+/// What other programs call a thing, and what it is called here.
+const ELSEWHERE: [(&str, &str); 10] = [
+    ("serverUrl", "write `url`"),
+    ("httpUrl", "write `url`"),
+    (
+        "enabled",
+        "write `disabled: true` for a server that is to stay off",
+    ),
+    ("disabledTools", "write a view with `exclude`"),
+    ("excludeTools", "write a view with `exclude`"),
+    ("includeTools", "write a view with `include`"),
+    (
+        "envFile",
+        "write the variables into `env`, each as `${env:NAME}` or `${file:/path}`",
+    ),
+    (
+        "inputs",
+        "use `gatepost import`, which turns inputs into environment variables",
+    ),
+    ("port", "write `listen: 127.0.0.1:PORT`"),
+    ("host", "write `listen: ADDRESS:PORT`"),
+];
+
+/// What to say about a key that is none of `expected`: message and remedy.
+pub(crate) fn unknown_key(key: &str, expected: &[&str]) -> (String, String) {
+    if LATER.contains(&key) {
+        return (
+            "this version does not have this yet".to_owned(),
+            "remove it".to_owned(),
+        );
+    }
+    if let Some((_, remedy)) = ELSEWHERE.iter().find(|(name, _)| *name == key) {
+        return ("unknown key".to_owned(), (*remedy).to_owned());
+    }
+    let remedy = match nearest(key, expected) {
+        Some(name) => format!("did you mean `{name}`?"),
+        None => format!("the keys here are {}", listed(expected)),
+    };
+    ("unknown key".to_owned(), remedy)
+}
+
+/// The candidate that `word` was probably meant to be.
+pub(crate) fn nearest<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str> {
+    // A key of a megabyte must not cost its square in time.
+    if word.len() > 64 {
+        return None;
+    }
+    let word = word.to_lowercase().replace('-', "_");
+    let scored = candidates
+        .iter()
+        .map(|name| (strsim::jaro_winkler(&word, name), *name));
+    scored
+        .filter(|(score, _)| *score > 0.8)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, name)| name)
+}
+
+/// `a`, `b` and `c`, in backticks.
+pub(crate) fn listed(names: &[&str]) -> String {
+    let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    match quoted.split_last() {
+        Some((last, rest)) if !rest.is_empty() => format!("{} and {last}", rest.join(", ")),
+        _ => quoted.concat(),
+    }
+}
