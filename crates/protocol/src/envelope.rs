@@ -303,8 +303,8 @@ impl Message {
             });
         }
         match json::scan_envelope(&raw, strictness) {
-            Ok(found) => classify(raw, found, strictness),
-            Err((error, found)) => {
+            (Ok(()), found) => classify(raw, found, strictness),
+            (Err(error), found) => {
                 // What is not JSON has no id one could trust; what is refused for its shape has.
                 let broken = matches!(error, JsonError::Syntax { .. } | JsonError::Utf8 { .. });
                 let id = found

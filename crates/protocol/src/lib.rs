@@ -6,6 +6,7 @@
 
 pub mod envelope;
 pub mod error;
+pub mod headers;
 pub mod json;
 pub mod method;
 pub mod rewrite;

@@ -11,6 +11,11 @@ mod message;
 
 pub use message::{RequestRewrite, ResponseRewrite};
 
+/// What is put in the place of a span.
+type Edit<'a> = (Span, Cow<'a, [u8]>);
+/// A new member: its name, and its value as raw JSON.
+type Added<'a> = (&'a str, Cow<'a, [u8]>);
+
 /// Edits of one message, collected by place and applied in one pass.
 ///
 /// Members may be removed, replaced and added in any combination and on nested objects at once; commas come out right.
@@ -18,7 +23,7 @@ pub use message::{RequestRewrite, ResponseRewrite};
 #[derive(Debug, Clone)]
 pub struct Rewrite<'a> {
     raw: &'a [u8],
-    edits: SmallVec<[(Span, Cow<'a, [u8]>); 6]>,
+    edits: SmallVec<[Edit<'a>; 6]>,
     objects: SmallVec<[ObjectEdits<'a>; 3]>,
 }
 
@@ -26,7 +31,7 @@ pub struct Rewrite<'a> {
 struct ObjectEdits<'a> {
     members: &'a Members,
     removed: SmallVec<[&'a str; 4]>,
-    added: SmallVec<[(&'a str, Cow<'a, [u8]>); 4]>,
+    added: SmallVec<[Added<'a>; 4]>,
 }
 
 impl<'a> Rewrite<'a> {
@@ -114,7 +119,7 @@ impl<'a> Rewrite<'a> {
 
     /// The message with all edits applied.
     pub fn finish(&self) -> Bytes {
-        let mut edits: SmallVec<[(Span, Cow<'_, [u8]>); 12]> = SmallVec::new();
+        let mut edits: SmallVec<[Edit<'_>; 12]> = SmallVec::new();
         edits.extend(
             self.edits
                 .iter()
@@ -142,7 +147,7 @@ impl<'a> Rewrite<'a> {
 }
 
 impl<'a> ObjectEdits<'a> {
-    fn edits(&self, raw: &[u8], edits: &mut SmallVec<[(Span, Cow<'_, [u8]>); 12]>) {
+    fn edits(&self, raw: &[u8], edits: &mut SmallVec<[Edit<'_>; 12]>) {
         let mut kept = false;
         let mut end = self.members.span().start() + 1;
         let mut list = self.members.iter().peekable();

@@ -49,11 +49,10 @@ pub(crate) struct Envelope {
 /// Like [`validate`], and notes the members of the envelope, of its `params`, `result` or `error`, and of `_meta` therein.
 ///
 /// On an error, what was found before it is handed back, so that the answer can still name the request's id.
-pub(crate) fn scan_envelope(raw: &[u8], strictness: Strictness) -> Result<Envelope, (JsonError, Envelope)> {
-    let mut scanner = Scanner::new(raw, strictness).map_err(|error| (error, Envelope::default()))?;
-    match scanner.run() {
-        Ok(()) => Ok(scanner.found),
-        Err(error) => Err((error, scanner.found)),
+pub(crate) fn scan_envelope(raw: &[u8], strictness: Strictness) -> (Result<(), JsonError>, Envelope) {
+    match Scanner::new(raw, strictness) {
+        Ok(mut scanner) => (scanner.run(), scanner.found),
+        Err(error) => (Err(error), Envelope::default()),
     }
 }
 

@@ -165,7 +165,8 @@ fn members_and_items_are_found() {
 
 #[test]
 fn text_is_decoded() {
-    let decoded = |raw: &str| text(raw.as_bytes(), Span::all(raw.as_bytes())).map(|text| text.into_owned());
+    let decoded =
+        |raw: &str| text(raw.as_bytes(), Span::all(raw.as_bytes())).map(std::borrow::Cow::into_owned);
     assert_eq!(decoded(r#""plain""#).as_deref(), Some("plain"));
     assert_eq!(
         decoded(r#""\"\\\/\b\f\n\r\t\u00e9\ud83d\ude00""#).as_deref(),
