@@ -1,1 +1,3 @@
 //! Dev-only: fixture servers, odd servers, clients, a gateway in a test.
+
+pub mod conformance;
