@@ -1,0 +1,308 @@
+//! The catalog: what all servers offer, kept up to date in the background and compiled for each endpoint.
+//!
+//! ```text
+//! Source (a server) ──fetch, all pages──▶ Listing ──▶ View (one per endpoint) ──▶ pages of bytes
+//!        └──────changes──▶ refresh            └──▶ catalogs/<server>.json
+//! ```
+//!
+//! No request of a client waits for a server here: lists are answered from the compiled view, and a server that is down
+//! keeps what it last offered. A [`View`] never changes; when a listing does, the views that show it are compiled anew
+//! and replaced, and only then is the change announced.
+
+mod demand;
+mod greeting;
+mod listing;
+mod page;
+mod persist;
+mod refresh;
+mod remark;
+mod source;
+mod template;
+mod view;
+
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use arc_swap::ArcSwap;
+use gatepost_config::Config;
+use gatepost_policy::{EffectRules, ViewRules};
+use tokio::{
+    sync::broadcast,
+    task::JoinSet,
+    time::{Duration, Instant, timeout_at},
+};
+
+pub(crate) use page::{BadCursor, Page};
+pub use remark::{CatalogReport, EndpointReport, Remark, ServerReport};
+pub(crate) use source::{ListKind, Source};
+pub(crate) use view::{Completion, EndpointName, Prompt, Tool, View};
+
+use crate::{seal::Sealer, upstream::Server};
+use refresh::Slot;
+use view::Rules;
+
+/// How long a list waits for servers that were never seen before.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How many announcements a slow listener may be behind before it loses some.
+const ANNOUNCEMENTS: usize = 256;
+
+/// Something changed on an endpoint. What is announced can already be seen in [`Catalog::view`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ViewChange {
+    /// Its list of tools.
+    Tools,
+    /// Its list of prompts.
+    Prompts,
+    /// Its lists of resources or templates.
+    Resources,
+    /// A resource of one of its servers, or something below it.
+    Updated {
+        /// Which server said so.
+        server: Arc<str>,
+        /// The URI, as the server named it.
+        uri: Arc<str>,
+    },
+}
+
+/// What all servers offer.
+pub(crate) struct Catalog<S = Server> {
+    slots: Vec<Slot<S>>,
+    endpoints: Vec<Endpoint<S>>,
+    by_name: HashMap<EndpointName, usize>,
+    /// `None`: nothing is kept.
+    folder: Option<PathBuf>,
+    sealer: Arc<Sealer>,
+    tasks: Mutex<JoinSet<()>>,
+}
+
+struct Endpoint<S> {
+    rules: Arc<Rules>,
+    /// Places in `slots`, in the order of the configuration.
+    members: Vec<usize>,
+    view: ArcSwap<View<S>>,
+    /// Held while the view is compiled and replaced, so that an older one never replaces a newer.
+    compiling: Mutex<()>,
+    changes: broadcast::Sender<ViewChange>,
+}
+
+/// What the catalog is told about one server.
+struct Plan<S> {
+    source: Arc<S>,
+    effects: EffectRules,
+    identity: String,
+}
+
+impl<S: Source> Catalog<S> {
+    /// Compiles every endpoint of the configuration from what was kept of earlier runs. Asks nobody: see
+    /// [`Catalog::start`].
+    pub(crate) fn new(servers: Vec<Arc<S>>, config: &Config, sealer: Arc<Sealer>) -> Arc<Self> {
+        let plans = servers
+            .into_iter()
+            .map(|source| {
+                let server = config.servers.iter().find(|server| *server.name == **source.name());
+                Plan {
+                    effects: server.map(|server| server.effects.clone()).unwrap_or_default(),
+                    identity: server.map(persist::identity).unwrap_or_default(),
+                    source,
+                }
+            })
+            .collect();
+        Self::build(plans, rules(config), Some(config.data_dir.join("catalogs")), sealer)
+    }
+
+    fn build(plans: Vec<Plan<S>>, rules: Vec<Rules>, folder: Option<PathBuf>, sealer: Arc<Sealer>) -> Arc<Self> {
+        let slots: Vec<Slot<S>> = plans
+            .into_iter()
+            .map(|Plan { source, effects, identity }| {
+                let kept = folder
+                    .as_ref()
+                    .and_then(|folder| persist::load(folder, source.name(), &identity, source.is_remote()));
+                Slot::new(source, effects, identity, kept)
+            })
+            .collect();
+        let endpoints: Vec<Endpoint<S>> =
+            rules.into_iter().map(|rules| Endpoint::new(Arc::new(rules), &slots, &sealer)).collect();
+        let by_name =
+            endpoints.iter().enumerate().map(|(at, endpoint)| (endpoint.rules.name.clone(), at)).collect();
+        Arc::new(Self { slots, endpoints, by_name, folder, sealer, tasks: Mutex::default() })
+    }
+
+    /// Begins to fetch, watch and refresh every server in the background, until [`Catalog::stop`]. Call it once, inside
+    /// a tokio runtime.
+    pub(crate) fn start(self: &Arc<Self>) {
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        for (at, slot) in self.slots.iter().enumerate() {
+            // Listening begins before anything is asked, so that no change falls between.
+            tasks.spawn(refresh::hear(Arc::clone(self), at, slot.source.changes()));
+            tasks.spawn(refresh::keep(Arc::clone(self), at));
+            let source = Arc::clone(&slot.source);
+            tasks.spawn(async move { source.watch().await });
+        }
+    }
+
+    /// Ends what [`Catalog::start`] began. What is compiled stays.
+    pub(crate) fn stop(&self) {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
+    }
+
+    /// Every endpoint: `/mcp`, the servers, the views.
+    pub(crate) fn endpoints(&self) -> impl Iterator<Item = EndpointName> {
+        self.endpoints.iter().map(|endpoint| endpoint.rules.name.clone())
+    }
+
+    /// What an endpoint offers at the moment.
+    pub(crate) fn view(&self, endpoint: &EndpointName) -> Option<Arc<View<S>>> {
+        Some(self.endpoint(endpoint)?.view.load_full())
+    }
+
+    /// Waits until each server of an endpoint has been seen or has failed once, at most 2 s; and not again for a server
+    /// that somebody has already waited for so long. Afterwards its things arrive as a change of the lists.
+    pub(crate) async fn settled(&self, endpoint: &EndpointName) {
+        let Some(endpoint) = self.endpoint(endpoint) else { return };
+        for slot in endpoint.members.iter().filter_map(|at| self.slots.get(*at)) {
+            if slot.listing.load().is_some() {
+                continue;
+            }
+            let until = *slot.patience.get_or_init(|| Instant::now() + PATIENCE);
+            // Whether the time is over or the sender gone: there is nothing more to wait for.
+            let _ = timeout_at(until, slot.tried.subscribe().wait_for(|tried| *tried)).await;
+        }
+    }
+
+    /// What changes on an endpoint from now on; nothing for an endpoint that does not exist.
+    pub(crate) fn changes(&self, endpoint: &EndpointName) -> broadcast::Receiver<ViewChange> {
+        match self.endpoint(endpoint) {
+            Some(endpoint) => endpoint.changes.subscribe(),
+            None => broadcast::channel(1).1,
+        }
+    }
+
+    /// What is odd about the servers' listings and the endpoints.
+    pub(crate) fn report(&self) -> CatalogReport {
+        let server = |slot: &Slot<S>| {
+            let listing = slot.listing.load_full();
+            let count = |kind| listing.as_ref().map_or(0, |listing| listing.list(kind).items.len());
+            ServerReport {
+                server: Arc::clone(&slot.name),
+                known: listing.is_some(),
+                items: ListKind::ALL.map(count),
+                failure: slot.failure(),
+                remarks: listing.iter().flat_map(|listing| listing.remarks().cloned()).collect(),
+            }
+        };
+        let endpoint = |endpoint: &Endpoint<S>| {
+            let remarks = endpoint.view.load().remarks().to_vec();
+            (!remarks.is_empty()).then(|| EndpointReport { endpoint: endpoint.rules.name.to_string(), remarks })
+        };
+        CatalogReport {
+            servers: self.slots.iter().map(server).collect(),
+            endpoints: self.endpoints.iter().filter_map(endpoint).collect(),
+        }
+    }
+
+    fn endpoint(&self, name: &EndpointName) -> Option<&Endpoint<S>> {
+        self.endpoints.get(*self.by_name.get(name)?)
+    }
+
+    /// A server's listing was replaced: compiles what shows it anew, announces what changed, keeps it on disk.
+    fn changed(&self, at: usize) {
+        for endpoint in self.endpoints.iter().filter(|endpoint| endpoint.members.contains(&at)) {
+            endpoint.recompile(&self.slots, &self.sealer);
+        }
+        let Some(slot) = self.slots.get(at) else { return };
+        let (Some(folder), Some(listing)) = (self.folder.clone(), slot.listing.load_full()) else { return };
+        let (name, identity) = (Arc::clone(&slot.name), slot.identity.clone());
+        let save = move || {
+            if let Err(error) = persist::save(&folder, &name, &persist::encode(&listing, &identity)) {
+                tracing::warn!(server = &*name, %error, "failed to keep the listing in {}", folder.display());
+            }
+        };
+        tokio::task::spawn_blocking(save);
+    }
+
+    /// A server says that a resource changed.
+    fn updated(&self, at: usize, uri: &Arc<str>) {
+        let Some(slot) = self.slots.get(at) else { return };
+        for endpoint in self.endpoints.iter().filter(|endpoint| endpoint.members.contains(&at)) {
+            endpoint.announce(ViewChange::Updated { server: Arc::clone(&slot.name), uri: Arc::clone(uri) });
+        }
+    }
+}
+
+impl<S: Source> Endpoint<S> {
+    fn new(rules: Arc<Rules>, slots: &[Slot<S>], sealer: &Arc<Sealer>) -> Self {
+        let shows = |slot: &Slot<S>| match &rules.name {
+            EndpointName::Named(name) if rules.single => slot.name == *name,
+            _ => true,
+        };
+        let members: Vec<usize> = (0..slots.len()).filter(|at| shows(&slots[*at])).collect();
+        let view = compile(&rules, &members, slots, sealer);
+        let changes = broadcast::Sender::new(ANNOUNCEMENTS);
+        Self { rules, members, view: ArcSwap::from_pointee(view), compiling: Mutex::new(()), changes }
+    }
+
+    fn recompile(&self, slots: &[Slot<S>], sealer: &Arc<Sealer>) {
+        let guard = self.compiling.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = Arc::new(compile(&self.rules, &self.members, slots, sealer));
+        let old = self.view.swap(Arc::clone(&new));
+        drop(guard);
+        for remark in new.remarks().iter().filter(|remark| !old.remarks().contains(remark)) {
+            tracing::warn!(endpoint = %self.rules.name, "{remark}");
+        }
+        let same = |kind| new.same_list(&old, kind);
+        if !same(ListKind::Tools) {
+            self.announce(ViewChange::Tools);
+        }
+        if !same(ListKind::Prompts) {
+            self.announce(ViewChange::Prompts);
+        }
+        if !same(ListKind::Resources) || !same(ListKind::Templates) {
+            self.announce(ViewChange::Resources);
+        }
+    }
+
+    fn announce(&self, change: ViewChange) {
+        // An error only says that nobody listens now.
+        let _ = self.changes.send(change);
+    }
+}
+
+fn compile<S: Source>(rules: &Arc<Rules>, members: &[usize], slots: &[Slot<S>], sealer: &Arc<Sealer>) -> View<S> {
+    let members = members.iter().filter_map(|at| Some(slots.get(*at)?.member())).collect();
+    View::compile(Arc::clone(rules), members, Arc::clone(sealer))
+}
+
+/// The endpoints of a configuration.
+fn rules(config: &Config) -> Vec<Rules> {
+    let plain = |name, single| Rules {
+        name,
+        view: ViewRules::everything(),
+        rename: Vec::new(),
+        description: None,
+        single,
+    };
+    let mut rules = Vec::new();
+    if config.endpoints.all {
+        rules.push(plain(EndpointName::All, false));
+    }
+    let named = |name: &str| EndpointName::Named(name.into());
+    if config.endpoints.servers {
+        rules.extend(config.servers.iter().map(|server| plain(named(&server.name), true)));
+    }
+    rules.extend(config.views.iter().map(|view| Rules {
+        name: named(&view.name),
+        view: view.rules.clone(),
+        rename: view.rename.clone(),
+        description: view.description.clone(),
+        single: false,
+    }));
+    rules
+}

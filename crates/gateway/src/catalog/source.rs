@@ -1,0 +1,139 @@
+//! What the catalog needs of a server, so that its rules can be tested without one.
+
+use std::{fmt, future::Future, sync::Arc};
+
+use bytes::Bytes;
+use gatepost_protocol::method::Method;
+use tokio::sync::broadcast;
+
+use crate::upstream::{CallError, Change};
+
+/// The four lists of MCP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum ListKind {
+    /// `tools/list`
+    Tools,
+    /// `prompts/list`
+    Prompts,
+    /// `resources/list`
+    Resources,
+    /// `resources/templates/list`
+    Templates,
+}
+
+impl ListKind {
+    /// All of them; `kind as usize` is the place of each.
+    pub(crate) const ALL: [Self; 4] = [Self::Tools, Self::Prompts, Self::Resources, Self::Templates];
+
+    /// The method that asks for this list.
+    pub(crate) const fn method(self) -> Method {
+        match self {
+            Self::Tools => Method::ToolsList,
+            Self::Prompts => Method::PromptsList,
+            Self::Resources => Method::ResourcesList,
+            Self::Templates => Method::ResourceTemplatesList,
+        }
+    }
+
+    /// The list that `method` asks for.
+    pub(crate) fn of(method: Method) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.method() == method)
+    }
+
+    /// The member of the result that holds the items.
+    pub(crate) const fn member(self) -> &'static str {
+        match self {
+            Self::Tools => "tools",
+            Self::Prompts => "prompts",
+            Self::Resources => "resources",
+            Self::Templates => "resourceTemplates",
+        }
+    }
+
+    /// The member of an item that tells it from the others.
+    pub(crate) const fn key(self) -> &'static str {
+        match self {
+            Self::Tools | Self::Prompts => "name",
+            Self::Resources => "uri",
+            Self::Templates => "uriTemplate",
+        }
+    }
+
+    /// The server capability that goes with it.
+    pub(crate) const fn capability(self) -> &'static str {
+        match self {
+            Self::Tools => "tools",
+            Self::Prompts => "prompts",
+            Self::Resources | Self::Templates => "resources",
+        }
+    }
+
+    /// One item, in words.
+    pub(crate) const fn noun(self) -> &'static str {
+        match self {
+            Self::Tools => "tool",
+            Self::Prompts => "prompt",
+            Self::Resources => "resource",
+            Self::Templates => "resource template",
+        }
+    }
+}
+
+impl fmt::Display for ListKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.method().name())
+    }
+}
+
+/// What a server says of itself when it is greeted. Raw JSON, kept as it was sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct About {
+    /// Whether it speaks 2026-07-28.
+    pub(crate) modern: bool,
+    /// Its `capabilities`, an object.
+    pub(crate) capabilities: Bytes,
+    /// Its `serverInfo`, an object.
+    pub(crate) info: Option<Bytes>,
+    /// Its `instructions`, decoded.
+    pub(crate) instructions: Option<Arc<str>>,
+}
+
+/// A server's answer to one question.
+#[derive(Debug, Clone)]
+pub(crate) enum Answer {
+    /// Its `result`, valid JSON.
+    Result(Bytes),
+    /// Its `error`.
+    Error {
+        /// JSON-RPC code.
+        code: i64,
+        /// In its words.
+        message: String,
+    },
+}
+
+/// A server, as the catalog sees it. Dropping a future is safe: the question is forgotten.
+pub(crate) trait Source: Send + Sync + 'static {
+    /// Its name in the configuration.
+    fn name(&self) -> &Arc<str>;
+
+    /// Whether it lives elsewhere. A local process tells of changes by being started; waking one from its idle stop only
+    /// to ask whether its list has changed would defeat the stop.
+    fn is_remote(&self) -> bool;
+
+    /// Greets it, if that has not been done, and says what it answered.
+    fn about(&self) -> impl Future<Output = Result<About, CallError>> + Send;
+
+    /// Asks for one page.
+    fn page(
+        &self,
+        kind: ListKind,
+        cursor: Option<&str>,
+    ) -> impl Future<Output = Result<Answer, CallError>> + Send;
+
+    /// What it announces, from now on.
+    fn changes(&self) -> broadcast::Receiver<Change>;
+
+    /// Keeps a stream for announcements open until the server is stopped.
+    fn watch(&self) -> impl Future<Output = ()> + Send;
+}

@@ -1,0 +1,507 @@
+//! What one endpoint offers, compiled: names resolved, policy asked, clashes settled. Immutable; a new one replaces it.
+//!
+//! The order is that of the configuration, then the server's own, so that the same servers give the same bytes. A public
+//! name is looked up as a whole and never taken apart: a server's tool may contain `__` like any other text.
+
+use std::{
+    borrow::Cow,
+    collections::{HashMap, HashSet},
+    fmt,
+    sync::{Arc, OnceLock},
+};
+
+use bytes::Bytes;
+use gatepost_policy::{Action, Classified, EffectRules, Kind, Principal, ViewRules, decide};
+use gatepost_protocol::{headers::HeaderParams, version::Version};
+
+use super::{
+    demand::Demand,
+    greeting::Greeting,
+    listing::{Item, Listing},
+    page::{BadCursor, Compiled, Page},
+    remark::Remark,
+    source::{ListKind, Source},
+    template::{Reading, Template},
+};
+use crate::{seal::Sealer, upstream::Server};
+
+/// Which endpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum EndpointName {
+    /// `/mcp`: every server, names prefixed.
+    All,
+    /// `/mcp/<name>`: one server, names as they are, or a view.
+    Named(Arc<str>),
+}
+
+impl fmt::Display for EndpointName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => f.write_str("/mcp"),
+            Self::Named(name) => write!(f, "/mcp/{name}"),
+        }
+    }
+}
+
+/// A tool, as an endpoint offers it.
+#[derive(Debug)]
+pub(crate) struct Tool<S = Server> {
+    /// Who has it.
+    pub(crate) server: Arc<S>,
+    /// Its name there.
+    pub(crate) original: Arc<str>,
+    /// What calling it does.
+    pub(crate) effect: Classified,
+    /// Which arguments travel as headers too.
+    pub(crate) headers: Option<HeaderParams>,
+}
+
+/// A prompt, as an endpoint offers it.
+#[derive(Debug)]
+pub(crate) struct Prompt<S = Server> {
+    /// Who has it.
+    pub(crate) server: Arc<S>,
+    /// Its name there.
+    pub(crate) original: Arc<str>,
+}
+
+/// What `completion/complete` is asked about (its `ref`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Completion<'a> {
+    /// `ref/prompt`: the public name.
+    Prompt(&'a str),
+    /// `ref/resource`: a URI template, or a URI.
+    Resource(&'a str),
+}
+
+/// What an endpoint is made of, before anything is known about its servers.
+#[derive(Debug, Clone)]
+pub(crate) struct Rules {
+    /// Its name.
+    pub(crate) name: EndpointName,
+    /// What it shows and allows.
+    pub(crate) view: ViewRules,
+    /// Prefixed name → public name, in the order of the configuration.
+    pub(crate) rename: Vec<(String, String)>,
+    /// What it is for.
+    pub(crate) description: Option<String>,
+    /// Whether it is one server by itself: names are not prefixed.
+    pub(crate) single: bool,
+}
+
+/// One server of an endpoint, at the moment of compiling.
+#[derive(Debug)]
+pub(crate) struct Member<S> {
+    /// The server.
+    pub(crate) server: Arc<S>,
+    /// Its name.
+    pub(crate) name: Arc<str>,
+    /// What is known of it; `None`: nothing yet.
+    pub(crate) listing: Option<Arc<Listing>>,
+    /// What its tools do.
+    pub(crate) effects: Arc<EffectRules>,
+    /// When it should be asked again.
+    pub(crate) demand: Arc<Demand>,
+}
+
+/// One item that an endpoint shows.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Entry<'a> {
+    /// The server's name.
+    pub(crate) server: &'a str,
+    /// The item.
+    pub(crate) item: &'a Item,
+    /// Its public name, where that differs from its own.
+    pub(crate) public: Option<&'a str>,
+}
+
+impl Entry<'_> {
+    /// The item with its public name; no other byte differs from what the server sent.
+    pub(crate) fn raw(&self) -> Cow<'_, [u8]> {
+        let raw = &*self.item.raw;
+        let Some(public) = self.public else {
+            return Cow::Borrowed(raw);
+        };
+        let mut out = Vec::with_capacity(raw.len() + public.len());
+        out.extend_from_slice(&raw[..self.item.place.start()]);
+        gatepost_protocol::json::quote_into(&mut out, public);
+        out.extend_from_slice(&raw[self.item.place.end()..]);
+        Cow::Owned(out)
+    }
+
+    fn same(&self, other: &Entry<'_>) -> bool {
+        self.server == other.server && self.public == other.public && self.item.raw == other.item.raw
+    }
+}
+
+/// The place of an [`Entry`], as it is stored.
+#[derive(Debug)]
+struct Shown {
+    member: usize,
+    item: usize,
+    public: Option<Box<str>>,
+}
+
+/// A compiled endpoint.
+pub(crate) struct View<S = Server> {
+    rules: Arc<Rules>,
+    members: Vec<Member<S>>,
+    tools: HashMap<Box<str>, Arc<Tool<S>>>,
+    prompts: HashMap<Box<str>, Arc<Prompt<S>>>,
+    /// Listed URIs and listed templates, each with its member.
+    uris: HashMap<Box<str>, usize>,
+    template_texts: HashMap<Box<str>, usize>,
+    /// Every template of every member, also those that are not shown: whether a URI may be read is decided by the URI.
+    templates: Vec<(Template, usize)>,
+    shown: [Vec<Shown>; 4],
+    remarks: Vec<Remark>,
+    sealer: Arc<Sealer>,
+    compiled: [Compiled; 4],
+    greeting: OnceLock<Greeting>,
+}
+
+impl<S: Source> View<S> {
+    /// Compiles an endpoint from what its servers offer at the moment.
+    pub(crate) fn compile(rules: Arc<Rules>, members: Vec<Member<S>>, sealer: Arc<Sealer>) -> Self {
+        let mut view = Self {
+            rules,
+            members,
+            tools: HashMap::new(),
+            prompts: HashMap::new(),
+            uris: HashMap::new(),
+            template_texts: HashMap::new(),
+            templates: Vec::new(),
+            shown: [const { Vec::new() }; 4],
+            remarks: Vec::new(),
+            sealer,
+            compiled: Default::default(),
+            greeting: OnceLock::new(),
+        };
+        let rules = Arc::clone(&view.rules);
+        let mut renames = Renames::new(&rules);
+        for kind in ListKind::ALL {
+            for member in 0..view.members.len() {
+                view.offer(kind, member, &mut renames);
+            }
+        }
+        // Until every server is known, a rename that meets nothing may be early.
+        if view.members.iter().all(|member| member.listing.is_some()) {
+            let unused = renames
+                .unused()
+                .map(|from| Remark::RenameUnused { from: from.into() });
+            view.remarks.extend(unused);
+        }
+        view
+    }
+
+    /// Takes in one list of one server.
+    fn offer(&mut self, kind: ListKind, at: usize, renames: &mut Renames<'_>) {
+        let member = &self.members[at];
+        let Some(listing) = member.listing.clone() else {
+            return;
+        };
+        let (server, name) = (Arc::clone(&member.server), Arc::clone(&member.name));
+        let effects = Arc::clone(&member.effects);
+        for (index, item) in listing.list(kind).items.iter().enumerate() {
+            if kind == ListKind::Templates {
+                match Template::new(&item.key) {
+                    Ok(template) => self.templates.push((template, at)),
+                    Err(why) => {
+                        let why = why.to_string().into();
+                        self.remarks.push(Remark::BadTemplate {
+                            template: item.key.clone(),
+                            why,
+                        });
+                    }
+                }
+            }
+            let effect = match kind {
+                ListKind::Tools => effects.classify(&item.key, item.hints),
+                _ => Classified::BY_METHOD,
+            };
+            let action = Action {
+                kind: use_of(kind),
+                server: &name,
+                name: &item.key,
+                effect,
+            };
+            if !decide(&Principal::local(), &self.rules.view, &action).is_allowed() {
+                continue;
+            }
+            let public: Option<Box<str>> = match kind {
+                ListKind::Tools | ListKind::Prompts if !self.rules.single => {
+                    Some(renames.public(&name, &item.key))
+                }
+                _ => None,
+            };
+            let key = public.clone().unwrap_or_else(|| item.key.clone());
+            let holder = match kind {
+                ListKind::Tools => self.tools.get(&key).map(|tool| tool.server.name()),
+                ListKind::Prompts => self.prompts.get(&key).map(|prompt| prompt.server.name()),
+                ListKind::Resources => self.uris.get(&key).map(|&holder| &self.members[holder].name),
+                ListKind::Templates => self
+                    .template_texts
+                    .get(&key)
+                    .map(|&holder| &self.members[holder].name),
+            };
+            if let Some(kept) = holder.cloned() {
+                let hidden = Arc::clone(&name);
+                self.remarks.push(Remark::Clash {
+                    noun: kind.noun(),
+                    key,
+                    kept,
+                    hidden,
+                });
+                continue;
+            }
+            let original = Arc::from(&*item.key);
+            let server = Arc::clone(&server);
+            match kind {
+                ListKind::Tools => {
+                    let headers = item.headers.clone();
+                    self.tools.insert(
+                        key,
+                        Arc::new(Tool {
+                            server,
+                            original,
+                            effect,
+                            headers,
+                        }),
+                    );
+                }
+                ListKind::Prompts => {
+                    self.prompts.insert(key, Arc::new(Prompt { server, original }));
+                }
+                ListKind::Resources => {
+                    self.uris.insert(key, at);
+                }
+                ListKind::Templates => {
+                    self.template_texts.insert(key, at);
+                }
+            }
+            self.shown[kind as usize].push(Shown {
+                member: at,
+                item: index,
+                public,
+            });
+        }
+    }
+
+    /// The tool with this public name.
+    pub(crate) fn tool(&self, public: &str) -> Option<&Arc<Tool<S>>> {
+        self.tools.get(public)
+    }
+
+    /// The prompt with this public name.
+    pub(crate) fn prompt(&self, public: &str) -> Option<&Arc<Prompt<S>>> {
+        self.prompts.get(public)
+    }
+
+    /// The server that a URI is read from: the one that lists exactly it, else the first, in the order of the
+    /// configuration, with a template that matches; templates are taken at their word first, generously afterwards. On
+    /// an endpoint of one server always that one, which may well serve URIs it does not list.
+    pub(crate) fn resource(&self, uri: &str) -> Option<&Arc<S>> {
+        if let Some(only) = self.only_server() {
+            return Some(only);
+        }
+        if let Some(&member) = self.uris.get(uri) {
+            return Some(&self.members[member].server);
+        }
+        let matches = |reading| {
+            self.templates.iter().find(|(template, member)| {
+                template.matches(uri, reading) && self.may_read(&self.members[*member].name, uri)
+            })
+        };
+        let (_, member) = matches(Reading::Strict).or_else(|| matches(Reading::Generous))?;
+        Some(&self.members[*member].server)
+    }
+
+    fn may_read(&self, server: &str, uri: &str) -> bool {
+        let action = Action {
+            kind: Kind::Read,
+            server,
+            name: uri,
+            effect: Classified::BY_METHOD,
+        };
+        decide(&Principal::local(), &self.rules.view, &action).is_allowed()
+    }
+
+    /// Where a `completion/complete` goes, and what a prompt is called there. A URI or template is never renamed.
+    pub(crate) fn completion(&self, reference: Completion<'_>) -> Option<(Arc<S>, Option<Arc<str>>)> {
+        match reference {
+            Completion::Prompt(public) => match (self.prompts.get(public), self.only_server()) {
+                (Some(prompt), _) => Some((Arc::clone(&prompt.server), Some(Arc::clone(&prompt.original)))),
+                // A server may complete what it does not list.
+                (None, Some(server)) => Some((Arc::clone(server), Some(public.into()))),
+                (None, None) => None,
+            },
+            Completion::Resource(uri) => {
+                let listed = self
+                    .template_texts
+                    .get(uri)
+                    .map(|&member| &self.members[member].server);
+                let server = listed.or_else(|| self.resource(uri))?;
+                Some((Arc::clone(server), None))
+            }
+        }
+    }
+
+    /// One page of a list, as the whole `result` for that version. `cursor` is what the client sent, if it sent one.
+    ///
+    /// # Errors
+    /// When the cursor is not one that this endpoint gave for this list, or its place is gone. Answer -32602
+    /// (2026-07-28 server/utilities/pagination, Error Handling).
+    pub(crate) fn page(
+        &self,
+        list: ListKind,
+        version: Version,
+        cursor: Option<&str>,
+    ) -> Result<Page, BadCursor> {
+        for member in &self.members {
+            member.demand.ask();
+        }
+        self.compiled[list as usize].page(self, list, version, cursor)
+    }
+
+    /// The `result` of `server/discover`.
+    pub(crate) fn discover(&self) -> Bytes {
+        self.greeting().discover.clone()
+    }
+
+    /// The `result` of `initialize` at a legacy version; a modern one gets that of the newest legacy version.
+    pub(crate) fn initialize(&self, version: Version) -> Bytes {
+        self.greeting().initialize(version)
+    }
+
+    fn greeting(&self) -> &Greeting {
+        self.greeting.get_or_init(|| Greeting::compile(self))
+    }
+
+    /// The server of an endpoint that has just one by itself: names are its own, vendor methods may pass.
+    pub(crate) fn only_server(&self) -> Option<&Arc<S>> {
+        match (self.rules.single, &*self.members) {
+            (true, [only]) => Some(&only.server),
+            _ => None,
+        }
+    }
+
+    /// The endpoint's name.
+    pub(crate) fn name(&self) -> &EndpointName {
+        &self.rules.name
+    }
+
+    /// What the endpoint shows and allows, for [`decide`].
+    pub(crate) fn rules(&self) -> &ViewRules {
+        &self.rules.view
+    }
+
+    /// The servers of this endpoint, in the order of the configuration.
+    pub(crate) fn servers(&self) -> impl Iterator<Item = &Arc<S>> {
+        self.members.iter().map(|member| &member.server)
+    }
+
+    /// What was noticed while compiling.
+    pub(crate) fn remarks(&self) -> &[Remark] {
+        &self.remarks
+    }
+
+    pub(super) fn description(&self) -> Option<&str> {
+        self.rules.description.as_deref()
+    }
+
+    pub(super) fn members(&self) -> &[Member<S>] {
+        &self.members
+    }
+
+    /// Whether anything of a server is to be seen here.
+    pub(super) fn shows(&self, server: &Member<S>) -> bool {
+        self.rules.name == EndpointName::All
+            || self
+                .shown
+                .iter()
+                .flatten()
+                .any(|shown| self.members[shown.member].name == server.name)
+    }
+
+    pub(super) fn sealer(&self) -> &Sealer {
+        &self.sealer
+    }
+
+    /// What a list shows, in order.
+    pub(super) fn entries(&self, kind: ListKind) -> impl ExactSizeIterator<Item = Entry<'_>> + Clone {
+        let empty: &[Item] = &[];
+        let lists: Vec<&[Item]> = self
+            .members
+            .iter()
+            .map(|member| {
+                member
+                    .listing
+                    .as_ref()
+                    .map_or(empty, |listing| &*listing.list(kind).items)
+            })
+            .collect();
+        self.shown[kind as usize].iter().map(move |shown| Entry {
+            server: &self.members[shown.member].name,
+            item: &lists[shown.member][shown.item],
+            public: shown.public.as_deref(),
+        })
+    }
+
+    /// Whether a client would see the same list here as in `other`.
+    pub(crate) fn same_list(&self, other: &Self, kind: ListKind) -> bool {
+        let (a, b) = (self.entries(kind), other.entries(kind));
+        a.len() == b.len() && a.zip(b).all(|(a, b)| a.same(&b))
+    }
+}
+
+/// What having a thing in a list is good for.
+fn use_of(kind: ListKind) -> Kind {
+    match kind {
+        ListKind::Tools => Kind::Call,
+        ListKind::Prompts => Kind::Get,
+        ListKind::Resources | ListKind::Templates => Kind::Read,
+    }
+}
+
+/// The renames of a view, and which of them have met something.
+struct Renames<'a> {
+    map: HashMap<&'a str, &'a str>,
+    order: Vec<&'a str>,
+    used: HashSet<String>,
+}
+
+impl<'a> Renames<'a> {
+    fn new(rules: &'a Rules) -> Self {
+        let map = rules
+            .rename
+            .iter()
+            .map(|(from, to)| (from.as_str(), to.as_str()))
+            .collect();
+        Self {
+            map,
+            order: rules.rename.iter().map(|(from, _)| from.as_str()).collect(),
+            used: HashSet::new(),
+        }
+    }
+
+    fn public(&mut self, server: &str, name: &str) -> Box<str> {
+        let prefixed = format!("{server}__{name}");
+        match self.map.get(prefixed.as_str()) {
+            Some(to) => {
+                self.used.insert(prefixed);
+                Box::from(*to)
+            }
+            None => prefixed.into(),
+        }
+    }
+
+    fn unused(&self) -> impl Iterator<Item = &'a str> {
+        self.order
+            .iter()
+            .copied()
+            .filter(|from| !self.used.contains(*from))
+    }
+}
+
+#[cfg(test)]
+mod tests;
