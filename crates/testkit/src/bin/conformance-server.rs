@@ -20,7 +20,10 @@ struct Arguments {
 }
 
 fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Arguments, String> {
-    let mut parsed = Arguments { options: Options::new(Era::Modern, Transport::Http), stdio: false };
+    let mut parsed = Arguments {
+        options: Options::new(Era::Modern, Transport::Http),
+        stdio: false,
+    };
     let mut era = None;
     while let Some(flag) = arguments.next() {
         if flag == "--stdio" {
@@ -34,8 +37,9 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Arguments, Strin
             ("--transport", "http") => parsed.options.transport = Transport::Http,
             ("--transport", "sse") => parsed.options.transport = Transport::Sse,
             ("--listen", address) => {
-                parsed.options.listen =
-                    address.parse::<SocketAddr>().map_err(|error| format!("--listen {address}: {error}"))?;
+                parsed.options.listen = address
+                    .parse::<SocketAddr>()
+                    .map_err(|error| format!("--listen {address}: {error}"))?;
             }
             ("--newest", version) => {
                 let known = LEGACY_VERSIONS.iter().find(|known| **known == version);

@@ -60,9 +60,14 @@ impl ExpectedFailures {
     ///
     /// If it cannot be read, is not of this form, names a scenario twice or gives no reason.
     pub fn read(path: &Path) -> Result<Self, ExpectedError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ExpectedError::Read { path: path.to_owned(), source })?;
-        Self::parse(&text).map_err(|why| ExpectedError::Parse { path: path.to_owned(), why })
+        let text = std::fs::read_to_string(path).map_err(|source| ExpectedError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        Self::parse(&text).map_err(|why| ExpectedError::Parse {
+            path: path.to_owned(),
+            why,
+        })
     }
 
     fn parse(text: &str) -> Result<Self, String> {
@@ -72,7 +77,11 @@ impl ExpectedFailures {
             if expectation.reason.trim().is_empty() {
                 return Err(format!("{name} has no reason"));
             }
-            if expected.iter().take(place).any(|earlier| earlier.scenario == *name) {
+            if expected
+                .iter()
+                .take(place)
+                .any(|earlier| earlier.scenario == *name)
+            {
                 return Err(format!("{name} is listed twice"));
             }
         }
@@ -98,10 +107,16 @@ mod tests {
     fn reads_scenarios_with_their_reasons() {
         let text = "expected:\n  - scenario: ping\n    reason: nobody is home\n  - scenario: caching\n    checks: [a, b]\n    reason: not yet\n";
         let expected = ExpectedFailures::parse(text).expect("the form is right");
-        assert_eq!(expected.of("ping").map(|e| e.reason.as_str()), Some("nobody is home"));
+        assert_eq!(
+            expected.of("ping").map(|e| e.reason.as_str()),
+            Some("nobody is home")
+        );
         assert_eq!(expected.of("caching").map(|e| e.checks.len()), Some(2));
         assert_eq!(expected.of("tools-list"), None);
-        assert_eq!(ExpectedFailures::parse("expected: []\n"), Ok(ExpectedFailures::none()));
+        assert_eq!(
+            ExpectedFailures::parse("expected: []\n"),
+            Ok(ExpectedFailures::none())
+        );
     }
 
     #[test]

@@ -47,7 +47,9 @@ pub struct Peers {
 impl Peers {
     /// The peers of this checkout, in `.cache/peers` at its root.
     pub fn of_this_checkout() -> Self {
-        Self { home: Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.cache/peers") }
+        Self {
+            home: Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.cache/peers"),
+        }
     }
 
     /// A program from npm, by the name of its command.
@@ -82,7 +84,11 @@ impl Peers {
     }
 
     fn installed(&self, path: PathBuf) -> Result<PathBuf, RunError> {
-        if path.exists() { Ok(path) } else { Err(RunError::NotInstalled { path }) }
+        if path.exists() {
+            Ok(path)
+        } else {
+            Err(RunError::NotInstalled { path })
+        }
     }
 }
 
@@ -93,6 +99,8 @@ pub struct Scenario {
     pub passed: usize,
     /// The checks that failed, or that warned: a scenario passes without either (eras.md §12).
     pub failed: BTreeMap<String, String>,
+    /// The checks that the suite left out, because the server does not claim what they are about.
+    pub skipped: Vec<String>,
 }
 
 /// What a run came to.
@@ -107,7 +115,10 @@ pub struct Summary {
 impl Summary {
     /// How many scenarios passed.
     pub fn passed(&self) -> usize {
-        self.scenarios.values().filter(|scenario| scenario.failed.is_empty()).count()
+        self.scenarios
+            .values()
+            .filter(|scenario| scenario.failed.is_empty())
+            .count()
     }
 
     fn new(scenarios: BTreeMap<String, Scenario>, set: Requirements, expected: &ExpectedFailures) -> Self {
@@ -122,26 +133,44 @@ impl Summary {
         }
         for (name, scenario) in &scenarios {
             match expected.of(name) {
-                None => surprises
-                    .extend(scenario.failed.iter().map(|(check, why)| format!("{name} failed: {check}: {why}"))),
+                None => surprises.extend(
+                    scenario
+                        .failed
+                        .iter()
+                        .map(|(check, why)| format!("{name} failed: {check}: {why}")),
+                ),
                 Some(_) if scenario.failed.is_empty() => {
-                    surprises.push(format!("{name} passed, but is listed as failing: take it off the list"));
+                    surprises.push(format!(
+                        "{name} passed, but is listed as failing: take it off the list"
+                    ));
                 }
                 Some(expectation) if !expectation.checks.is_empty() => {
                     let checks = &expectation.checks;
-                    let unlisted = scenario.failed.iter().filter(|(check, _)| !checks.contains(check));
+                    let unlisted = scenario
+                        .failed
+                        .iter()
+                        .filter(|(check, _)| !checks.contains(check));
                     surprises.extend(unlisted.map(|(check, why)| format!("{name} failed: {check}: {why}")));
-                    let passing = checks.iter().filter(|check| !scenario.failed.contains_key(*check));
-                    surprises.extend(
-                        passing.map(|check| format!("{name}: {check} did not fail, but is listed: take it off")),
-                    );
+                    let passing = checks
+                        .iter()
+                        .filter(|check| !scenario.failed.contains_key(*check));
+                    surprises
+                        .extend(passing.map(|check| {
+                            format!("{name}: {check} did not fail, but is listed: take it off")
+                        }));
                 }
                 Some(_) => {}
             }
         }
-        let absent = expected.iter().filter(|expectation| !scenarios.contains_key(&expectation.scenario));
-        surprises
-            .extend(absent.map(|e| format!("{} is listed as failing, but there is no such scenario", e.scenario)));
+        let absent = expected
+            .iter()
+            .filter(|expectation| !scenarios.contains_key(&expectation.scenario));
+        surprises.extend(absent.map(|e| {
+            format!(
+                "{} is listed as failing, but there is no such scenario",
+                e.scenario
+            )
+        }));
         Self { scenarios, surprises }
     }
 }
@@ -150,9 +179,19 @@ impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (name, scenario) in &self.scenarios {
             let sign = if scenario.failed.is_empty() { "✓" } else { "✗" };
-            writeln!(f, "{sign} {name}: {} passed, {} failed", scenario.passed, scenario.failed.len())?;
+            writeln!(
+                f,
+                "{sign} {name}: {} passed, {} failed",
+                scenario.passed,
+                scenario.failed.len()
+            )?;
         }
-        write!(f, "{} of {} scenarios passed", self.passed(), self.scenarios.len())?;
+        write!(
+            f,
+            "{} of {} scenarios passed",
+            self.passed(),
+            self.scenarios.len()
+        )?;
         for surprise in &self.surprises {
             write!(f, "\nsurprise: {surprise}")?;
         }
@@ -194,9 +233,17 @@ pub enum RunError {
 pub async fn run(url: &str, requirements: Requirements, expected: &Path) -> Result<Summary, RunError> {
     let expected = ExpectedFailures::read(expected)?;
     let peers = Peers::of_this_checkout();
-    let results = tempfile::tempdir().map_err(|error| suite(&format!("no folder for its results: {error}")))?;
+    let results =
+        tempfile::tempdir().map_err(|error| suite(&format!("no folder for its results: {error}")))?;
     let output = Command::new(peers.npm("conformance")?)
-        .args(["server", "--url", url, "--requirements", requirements.revision(), "-o"])
+        .args([
+            "server",
+            "--url",
+            url,
+            "--requirements",
+            requirements.revision(),
+            "-o",
+        ])
         .arg(results.path())
         .env("PATH", peers.npm_path()?)
         .env("NO_COLOR", "1")
@@ -207,7 +254,11 @@ pub async fn run(url: &str, requirements: Requirements, expected: &Path) -> Resu
         .map_err(|error| suite(&error.to_string()))?;
     let scenarios = gather(&output, results.path())?;
     let summary = Summary::new(scenarios, requirements, &expected);
-    if summary.surprises.is_empty() { Ok(summary) } else { Err(RunError::Surprises(Box::new(summary))) }
+    if summary.surprises.is_empty() {
+        Ok(summary)
+    } else {
+        Err(RunError::Surprises(Box::new(summary)))
+    }
 }
 
 fn suite(why: &str) -> RunError {
@@ -233,16 +284,33 @@ fn gather(output: &Output, results: &Path) -> Result<BTreeMap<String, Scenario>,
     if names.is_empty() {
         let complaint = String::from_utf8_lossy(&output.stderr);
         let last: Vec<&str> = said.lines().chain(complaint.lines()).collect();
-        let last = last.iter().skip(last.len().saturating_sub(20)).copied().collect::<Vec<_>>().join("\n");
-        return Err(suite(&format!("it ended with {} and no summary:\n{last}", output.status)));
+        let last = last
+            .iter()
+            .skip(last.len().saturating_sub(20))
+            .copied()
+            .collect::<Vec<_>>()
+            .join("\n");
+        return Err(suite(&format!(
+            "it ended with {} and no summary:\n{last}",
+            output.status
+        )));
     }
-    names.into_iter().map(|name| Ok((name.to_owned(), read_scenario(results, name)?))).collect()
+    names
+        .into_iter()
+        .map(|name| Ok((name.to_owned(), read_scenario(results, name)?)))
+        .collect()
 }
 
 /// The names in the lines `✓ name: 3 passed, 0 failed` after the headline.
 fn summary_names(said: &str) -> Vec<&str> {
-    let summary = said.split_once("=== SUMMARY ===").map_or("", |(_, summary)| summary);
-    let line = |line: &'_ str| line.strip_prefix("✓ ").or_else(|| line.strip_prefix("✗ ")).is_some();
+    let summary = said
+        .split_once("=== SUMMARY ===")
+        .map_or("", |(_, summary)| summary);
+    let line = |line: &'_ str| {
+        line.strip_prefix("✓ ")
+            .or_else(|| line.strip_prefix("✗ "))
+            .is_some()
+    };
     summary
         .lines()
         .filter(|text| line(text))
@@ -255,13 +323,22 @@ fn read_scenario(results: &Path, name: &str) -> Result<Scenario, RunError> {
     const TIME: usize = "-2026-07-28T12-00-00-000Z".len();
     let broke = |error: std::io::Error| suite(&format!("its results cannot be read: {error}"));
     let mut scenario = Scenario::default();
-    let folder = std::fs::read_dir(results).map_err(broke)?.flatten().find(|entry| {
-        let folder = entry.file_name().to_string_lossy().into_owned();
-        folder.len().checked_sub(TIME).and_then(|end| folder.get(..end)) == Some(&format!("server-{name}"))
-    });
-    let checks = folder.map(|folder| folder.path().join("checks.json")).filter(|checks| checks.exists());
+    let folder = std::fs::read_dir(results)
+        .map_err(broke)?
+        .flatten()
+        .find(|entry| {
+            let folder = entry.file_name().to_string_lossy().into_owned();
+            folder.len().checked_sub(TIME).and_then(|end| folder.get(..end))
+                == Some(&format!("server-{name}"))
+        });
+    let checks = folder
+        .map(|folder| folder.path().join("checks.json"))
+        .filter(|checks| checks.exists());
     let Some(checks) = checks else {
-        scenario.failed.insert(name.to_owned(), "the scenario broke down before its end".to_owned());
+        scenario.failed.insert(
+            name.to_owned(),
+            "the scenario broke down before its end".to_owned(),
+        );
         return Ok(scenario);
     };
     let text = std::fs::read_to_string(checks).map_err(broke)?;
@@ -278,7 +355,8 @@ fn read_scenario(results: &Path, name: &str) -> Result<Scenario, RunError> {
                 }
                 already.push_str(&why);
             }
-            // SKIPPED and INFO say nothing about the server.
+            "SKIPPED" => scenario.skipped.push(check.id),
+            // INFO is the suite's diary.
             _ => {}
         }
     }
