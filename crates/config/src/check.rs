@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use gatepost_policy::{EffectRules, Pattern, Printable, Selection, ViewRules};
 
 use crate::{
-    Config, Secret, Server, ServerKind, Transport, View,
+    Config, Secret, Server, ServerKind, Text, Transport, View,
     expand::Environment,
     file::{ClientType, Root, ServerForm, ViewForm},
     problem::Place,
     reader::{Findings, join},
-    values::Named,
+    values::{Named, SealingKey},
 };
 
 /// The longest name of a server or view. With it and `__`, half of the 128 characters that a tool's name may have are left
@@ -42,7 +42,7 @@ pub(crate) fn config(
         .into_iter()
         .map(|(name, form, place)| view(name, form, &place, &all_servers, findings));
     let views: Vec<View> = views.collect();
-    sealing_keys(&root.sealing.keys, findings);
+    let sealing_keys = sealing_keys(root.sealing.keys, findings);
     let data_dir = match root.data_dir {
         Some(path) => Some(path.0),
         None => default_data_dir(environment, findings),
@@ -59,7 +59,7 @@ pub(crate) fn config(
         ops: root.ops.map(|ops| ops.listen),
         telemetry: root.telemetry,
         shutdown_grace: root.shutdown.grace.0,
-        sealing_keys: root.sealing.keys,
+        sealing_keys,
         session_expiry: root.sessions.expiry,
         warnings: Vec::new(),
     })
@@ -378,7 +378,7 @@ fn view(name: String, form: ViewForm, place: &Place, servers: &[String], finding
 }
 
 fn renames(
-    rename: Named<String>,
+    rename: Named<Text>,
     path: &str,
     servers: &[String],
     findings: &mut Findings,
@@ -387,7 +387,9 @@ fn renames(
     for (from, to, place) in rename.0 {
         let path = join(path, &from);
         let server = from.split_once("__").map(|(server, _)| server);
-        let shown = Printable(&to);
+        let shown = to.to_string();
+        let shown = Printable(&shown);
+        let to = to.expose();
         if !server.is_some_and(|server| servers.iter().any(|name| name == server)) {
             let remedy = "write the name with its prefix, `server__tool`; patterns cannot be renamed";
             findings.problem(&place, &path, "names no configured server", remedy);
@@ -397,7 +399,7 @@ fn renames(
         {
             let remedy = "use 1 to 128 letters, digits, `.`, `-` and `_`";
             findings.problem(&place, &path, format!("`{shown}` is no usable name"), remedy);
-        } else if let Some((other, _)) = renames.iter().find(|(_, taken)| *taken == to) {
+        } else if let Some((other, _)) = renames.iter().find(|(_, taken)| taken == to) {
             let message = format!("`{shown}` is already the new name of `{}`", Printable(other));
             findings.problem(&place, &path, message, "choose another name");
         } else if to != from
@@ -408,33 +410,28 @@ fn renames(
             let message = format!("`{shown}` could be a tool of another server");
             findings.problem(&place, &path, message, "choose a name without a server's prefix");
         } else {
-            renames.push((from, to));
+            renames.push((from, to.to_owned()));
         }
     }
     renames
 }
 
-/// Keys must not be guessable. Their quality cannot be measured, but what is certainly too little can be refused.
-fn sealing_keys(keys: &[Secret], findings: &mut Findings) {
-    for (at, key) in keys.iter().enumerate() {
-        let path = format!("sealing.keys[{at}]");
-        let distinct = key
-            .expose()
-            .bytes()
-            .collect::<std::collections::BTreeSet<u8>>()
-            .len();
-        let message = if key.expose().len() < 32 {
-            "is shorter than 32 characters"
-        } else if distinct < 8 {
-            "repeats a few characters"
-        } else if keys[..at].contains(key) {
-            "is there twice"
-        } else {
-            continue;
-        };
-        let remedy = "make one with `openssl rand -hex 32` and keep it in a file";
-        findings.problem(&Place::default(), &path, message, remedy);
+/// A key that is there twice was meant to be another one.
+fn sealing_keys(keys: Vec<SealingKey>, findings: &mut Findings) -> Vec<Secret> {
+    let mut distinct: Vec<Secret> = Vec::with_capacity(keys.len());
+    for (at, SealingKey { key, place }) in keys.into_iter().enumerate() {
+        if distinct.contains(&key) {
+            let path = format!("sealing.keys[{at}]");
+            findings.problem(
+                &place,
+                &path,
+                "is there twice",
+                "remove it, or write the key that was meant",
+            );
+        }
+        distinct.push(key);
     }
+    distinct
 }
 
 /// The folder that relative paths start from, for a configuration in `file`.

@@ -8,7 +8,7 @@ use crate::{
     Endpoints, EraChoice, Http, Isolation, Listen, ModuleOptions, Pool, Secret, ServerUrl, Telemetry, Text,
     Transport, known,
     settings::{settings, words},
-    values::{FilePath, GraceTime, Named},
+    values::{FilePath, GraceTime, IncludePattern, Named, SealingKey},
 };
 
 settings! {
@@ -22,7 +22,7 @@ settings! {
         pub(crate) data_dir: Option<FilePath>,
         /// More files, each with `servers` and `views` only: paths, whose parts may hold `*` and `?`, in the order of
         /// their names. A name that is defined twice is an error. Default: none.
-        pub(crate) include: Vec<String>,
+        pub(crate) include: Vec<IncludePattern>,
         /// The HTTP front.
         pub(crate) http: Http,
         /// Which endpoints exist besides views.
@@ -114,7 +114,7 @@ settings! {
         /// Patterns of names to leave out, whatever `include` says. Default: none.
         pub(crate) exclude: Vec<Pattern>,
         /// New names of tools and prompts, by their names with prefix. Default: none.
-        pub(crate) rename: Named<String>,
+        pub(crate) rename: Named<Text>,
         /// The gravest that tools of this view may do: `read` makes it read-only, `write` allows changes, `destructive`
         /// everything.
         pub(crate) access: Access = "destructive",
@@ -145,7 +145,7 @@ settings! {
     pub(crate) struct Sealing {
         /// Keys of at least 32 characters, best `${file:...}`: the first seals, all open. Never printed. Default: one is
         /// made in `data_dir`.
-        pub(crate) keys: Vec<Secret>,
+        pub(crate) keys: Vec<SealingKey>,
     }
 }
 

@@ -3,10 +3,15 @@
 //! A configuration becomes a tree that knows its lines (`tree`), gets its `${…}` filled in (`expand`), is read into the
 //! file form (`file`, `reader`, `values`) and checked as a whole (`check`). Every step collects what is wrong instead of
 //! stopping, so that [`Problems`] holds all of it.
+//!
+//! What came through `${env:…}` or `${file:…}`, and every header, environment variable and sealing key, is a [`Secret`] or a
+//! hidden [`Text`] and never prints. Only what operators must see is printed wherever it came from: addresses to listen
+//! on and paths.
 
 mod check;
 mod expand;
 mod file;
+mod import;
 mod known;
 mod listen;
 mod load;
@@ -23,6 +28,7 @@ mod values;
 #[cfg(test)]
 mod tests;
 
+pub use import::{FoundSecret, Import, ImportError, import};
 pub use listen::{ListenError, remedy as listen_remedy};
 pub use model::{
     Config, Endpoints, EraChoice, HostName, Http, Isolation, Listen, LogForm, LogLevel, ModuleOptions,

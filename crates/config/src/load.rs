@@ -19,7 +19,7 @@ use crate::{
     problem::Place,
     reader::{Findings, Setting},
     tree::{Entry, Node, Value, parse},
-    values::beside,
+    values::IncludePattern,
 };
 
 /// The largest configuration file, in bytes.
@@ -67,12 +67,17 @@ impl Config {
         // Relative paths find their folder through the file of their place.
         let file = Arc::new(folder.join("gatepost.yaml"));
         settle(&mut root, &file);
-        finish(root, folder.to_path_buf(), environment).map_err(|mut problems| {
-            for problem in &mut problems.0 {
-                problem.file = problem.file.take().filter(|given| *given != *file);
+        let hide = |problem: &mut Problem| problem.file = problem.file.take().filter(|given| *given != *file);
+        match finish(root, folder.to_path_buf(), environment) {
+            Ok(mut config) => {
+                config.warnings.iter_mut().for_each(hide);
+                Ok(config)
             }
-            problems
-        })
+            Err(mut problems) => {
+                problems.0.iter_mut().for_each(hide);
+                Err(problems)
+            }
+        }
     }
 
     /// The configuration that needs none: a read-only `files` module over `folder`, a calculator and notes.
@@ -187,23 +192,16 @@ fn name_servers(root: &mut Node, findings: &mut Findings) {
 
 /// Merges the files that `include` names into the root.
 fn include(root: &mut Node, environment: Environment<'_>, findings: &mut Findings) {
-    let Value::Map(entries) = &root.value else { return };
-    let Some(Value::List(patterns)) = entries
-        .iter()
-        .find(|entry| entry.key == "include")
-        .map(|entry| &entry.node.value)
-    else {
+    // What is wrong with the rest is found when the whole has been merged.
+    let Some(form) = Root::read(root, "", &mut Findings::default()) else {
         return;
     };
     let mut files: Vec<PathBuf> = Vec::new();
-    for (at, pattern) in patterns.iter().enumerate() {
-        let Value::Text(text) = &pattern.value else {
-            continue;
-        };
+    for (at, IncludePattern { pattern, place }) in form.include.iter().enumerate() {
         let path = format!("include[{at}]");
-        match matching_files(&beside(&pattern.place, &text.text)) {
+        match matching_files(pattern) {
             Ok(found) if found.is_empty() => {
-                findings.warning(&pattern.place, &path, "matches no file", "check the pattern");
+                findings.warning(place, &path, "matches no file", "check the pattern");
             }
             Ok(found) => {
                 for file in found {
@@ -212,11 +210,11 @@ fn include(root: &mut Node, environment: Environment<'_>, findings: &mut Finding
                     }
                 }
             }
-            Err(message) => findings.problem(&pattern.place, &path, message, "check the path"),
+            Err(message) => findings.problem(place, &path, message, "check the path"),
         }
         if files.len() > MOST_FILES {
             let message = format!("brings in more than {MOST_FILES} files");
-            findings.problem(&pattern.place, &path, message, "include fewer");
+            findings.problem(place, &path, message, "include fewer");
             return;
         }
     }

@@ -6,11 +6,11 @@ use serde::Serialize;
 
 /// Where in which file something stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Place {
+pub(crate) struct Place {
     /// The file; `None` for text that came from elsewhere.
-    pub file: Option<Arc<PathBuf>>,
+    pub(crate) file: Option<Arc<PathBuf>>,
     /// The line, counted from 1; 0 when unknown.
-    pub line: u32,
+    pub(crate) line: u32,
 }
 
 /// One thing that is wrong.

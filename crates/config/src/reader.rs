@@ -166,6 +166,6 @@ pub(crate) fn join(path: &str, key: &str) -> String {
 }
 
 /// A schema that also accepts a text with an expansion in it.
-pub(crate) fn or_expansion(schema: serde_json::Value) -> serde_json::Value {
+pub(crate) fn or_expansion(schema: &serde_json::Value) -> serde_json::Value {
     json!({ "anyOf": [schema, { "type": "string", "pattern": r"\$\{(env|file):" }] })
 }

@@ -45,11 +45,16 @@ macro_rules! settings {
             fn schema() -> serde_json::Value {
                 const IGNORED: &[&str] = $crate::settings::first_of!($($ignored)?);
                 let mut properties = serde_json::Map::new();
+                let mut required: Vec<&str> = Vec::new();
                 $(
                     let mut property = <$type as $crate::reader::Setting>::schema();
                     $crate::settings::describe(&mut property, &[$($fdoc),*]);
                     $( property["default"] = serde_json::json!($default); )?
                     properties.insert($crate::settings::key(stringify!($field)).to_owned(), property);
+                    let default: Option<$crate::tree::Value> = $crate::settings::literal!($($default)?);
+                    if default.is_none() && <$type as $crate::reader::Setting>::absent().is_none() {
+                        required.push($crate::settings::key(stringify!($field)));
+                    }
                 )*
                 for ignored in IGNORED {
                     properties.insert((*ignored).to_owned(), serde_json::json!({
@@ -62,6 +67,10 @@ macro_rules! settings {
                     "properties": properties,
                     "additionalProperties": false,
                 });
+                if !required.is_empty() {
+                    schema["type"] = "object".into();
+                    schema["required"] = required.into();
+                }
                 $crate::settings::describe(&mut schema, &[$($doc),*]);
                 schema
             }
@@ -108,7 +117,7 @@ macro_rules! words {
             }
 
             fn schema() -> serde_json::Value {
-                $crate::reader::or_expansion(serde_json::json!({ "enum": [$($word $(, $alias)*),*] }))
+                $crate::reader::or_expansion(&serde_json::json!({ "enum": [$($word $(, $alias)*),*] }))
             }
         }
     };

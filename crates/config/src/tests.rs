@@ -242,3 +242,297 @@ identity: {}
         ],
     );
 }
+
+#[test]
+fn an_address_that_others_can_reach_is_refused() {
+    check(
+        "listen: 0.0.0.0:8080\nops: { listen: '[::]:9090' }",
+        &[
+            "line 1: listen: `0.0.0.0:8080` can be reached from other machines, and this version cannot tell who is \
+             calling; listen on a loopback address (`127.0.0.1:8080`) or a Unix socket (`unix:/run/gatepost.sock`) and \
+             put a proxy that authenticates in front of it",
+            "line 2: ops.listen: `[::]:9090` can be reached from other machines, and this version cannot tell who is \
+             calling; listen on a loopback address (`127.0.0.1:8080`) or a Unix socket (`unix:/run/gatepost.sock`) and \
+             put a proxy that authenticates in front of it",
+        ],
+    );
+}
+
+#[test]
+fn a_pasted_block_of_a_client_works_as_it_is() {
+    let config = good(
+        r#"{
+	"mcpServers": {
+		"files": {
+			"type": "stdio",
+			"command": "npx",
+			"args": ["-y", "@modelcontextprotocol/server-filesystem", "/tmp"],
+			"env": { "DEBUG": "1" },
+			"autoApprove": ["read_file"],
+			"disabled": false
+		},
+		"remote": { "type": "http", "url": "https://example.com/mcp", "headers": { "Authorization": "Bearer x" } },
+		"old": { "type": "sse", "url": "http://127.0.0.1:9/sse" },
+		"new": { "type": "streamableHttp", "url": "http://127.0.0.1:9/mcp" }
+	}
+}"#,
+    );
+    let warnings: Vec<String> = config.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        warnings,
+        [
+            "line 8: servers.files.autoApprove: is a setting of a client and does nothing here; remove it, or leave it \
+          for the client"
+        ]
+    );
+    let transports = config.servers.iter().filter_map(|server| match &server.kind {
+        ServerKind::Url { transport, .. } => Some(*transport),
+        _ => None,
+    });
+    assert_eq!(
+        transports.collect::<Vec<_>>(),
+        [Transport::Auto, Transport::Sse, Transport::StreamableHttp]
+    );
+}
+
+#[test]
+fn secrets_never_reach_a_message() {
+    const SECRET: &str = "hunter2-of-the-environment";
+    let text = r#"
+listen: "${env:TOKEN}"
+http: { max_body: "${env:TOKEN}", hosts: ["a b${env:TOKEN}"], origins: ["${env:TOKEN}"], public_url: "x ${env:TOKEN}" }
+telemetry: { log: "${env:TOKEN}" }
+shutdown: { grace: "${env:TOKEN}" }
+endpoints: { all: "${env:TOKEN}" }
+sealing: { keys: ["${env:TOKEN}", "literal-too-short"] }
+servers:
+  a: { url: "https://user:${env:TOKEN}@host/", headers: { "X": "a\n${env:TOKEN}" } }
+  b: { url: "https://literal-hunter3@host/", headers: { "X": "hunter3\n" } }
+  c: { url: "${env:TOKEN}", timeout: "${env:TOKEN}", era: "${env:TOKEN}", concurrency: "${env:TOKEN}" }
+  d: { command: x, env: { A: "hunter3\0" , "B=hunter": "hunter3" }, args: [{ a: hunter3 }], env2: hunter3 }
+  e: { module: m, effects: { x: "${env:TOKEN}" } }
+  f: { command: x, headers: [hunter3], env: hunter3 }
+views:
+  v: { access: "${env:TOKEN}", rename: { "a__b": "${env:TOKEN} y", "a__c": "${env:TOKEN}", "a__d": "${env:TOKEN}" } }
+"#;
+    let problems = parse(text).unwrap_err();
+    assert!(problems.count() > 20, "{problems}");
+    let printed = format!(
+        "{problems} {problems:?} {}",
+        serde_json::to_string(&problems).unwrap()
+    );
+    for secret in [SECRET, "hunter3", "literal-too-short"] {
+        assert!(!printed.contains(secret), "{printed}");
+    }
+    let config = good(
+        "servers: { a: { url: 'https://h/${env:TOKEN}' }, m: { module: m, options: { k: '${env:TOKEN}' } },\n\
+         c: { command: '${env:TOKEN}', args: ['${env:TOKEN}'] } }",
+    );
+    let printed = format!("{config:?} {config:#?}");
+    assert!(!printed.contains(SECRET), "{printed}");
+    let ServerKind::Url { url, .. } = &config.servers[0].kind else {
+        panic!()
+    };
+    assert_eq!(
+        (url.to_string().as_str(), url.uri().path()),
+        ("[secret]", "/hunter2-of-the-environment")
+    );
+}
+
+#[test]
+fn servers_and_views_that_contradict_themselves() {
+    check(
+        r#"
+servers:
+  none: { timeout: 5s }
+  kinds: { type: sse, command: x }
+  twice: { type: sse, transport: streamable-http, url: "https://h/" }
+  head: { url: "https://h/", headers: { Host: x, X-A: "1", x-a: "2", "b c": "3" } }
+  zero: { command: "", timeout: 0s }
+  crm: { module: m, effects: { "": read, "x": delete } }
+  tenant: { module: m, isolation: tenant }
+  ends_: { module: m }
+  "my server": { module: m }
+sealing: { keys: [short, aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa] }
+views:
+  a:
+    rename:
+      crm__a: x
+      crm__b: x
+      crm__*: "y z"
+      nobody__c: z
+      crm__d: zero__d
+"#,
+        &[
+            "line 3: servers.none: says neither `module`, `command` nor `url`; keep exactly one of `module`, `command` \
+             and `url`",
+            "line 4: servers.kinds.type: `sse` belongs to a server with `url`, and this one has `command`; remove it",
+            "line 5: servers.twice.type: `sse` contradicts `transport: streamable-http`; keep one of the two",
+            "line 6: servers.head.headers.Host: is a header that the gate writes itself; remove it",
+            "line 6: servers.head.headers.x-a: is there twice, in different letters; keep one of the two",
+            "line 6: servers.head.headers.b c: is no name of a header; use letters, digits and `-`",
+            "line 7: servers.zero.timeout: must be longer than nothing; write how long to wait, such as `30s`",
+            "line 7: servers.zero.command: is empty; write the program's name or path",
+            "line 8: servers.crm.effects.x: `delete` is not known here; write one of `read`, `write` and `destructive`",
+            "line 8: servers.crm.effects.: the pattern is empty; write `*` to match every name",
+            "line 9: servers.tenant.isolation: this version has no tenants yet; write one of `shared`, `principal` and \
+             `session`",
+            "line 10: servers.ends_: the name could not be told apart from what follows `__` in `server__tool`; use \
+             letters, digits, `.`, `-` and single `_`, and begin with a letter or digit, such as `ends`",
+            "line 11: servers.my server: the name has characters that tools' names and URLs cannot have; use letters, \
+             digits, `.`, `-` and single `_`, and begin with a letter or digit, such as `my-server`",
+            "line 12: sealing.keys[0]: is shorter than 32 characters; make one with `openssl rand -hex 32` and keep it \
+             in a file",
+            "line 12: sealing.keys[1]: repeats a few characters; make one with `openssl rand -hex 32` and keep it in a \
+             file",
+            "line 17: views.a.rename.crm__b: `x` is already the new name of `crm__a`; choose another name",
+            "line 18: views.a.rename.crm__*: `y z` is no usable name; use 1 to 128 letters, digits, `.`, `-` and `_`",
+            "line 19: views.a.rename.nobody__c: names no configured server; write the name with its prefix, \
+             `server__tool`; patterns cannot be renamed",
+            "line 20: views.a.rename.crm__d: `zero__d` could be a tool of another server; choose a name without a \
+             server's prefix",
+        ],
+    );
+}
+
+#[test]
+fn a_pattern_for_a_server_that_is_not_there_is_warned_about() {
+    let config =
+        good("servers: { crm: { module: m } }\nviews: { v: { include: ['crn__*', '*__get', 'c*__x'] } }");
+    let warnings: Vec<String> = config.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        warnings,
+        [
+            "line 2: views.v: the pattern `crn__*` names no server that is configured; check the part before `__`"
+        ]
+    );
+}
+
+#[test]
+fn included_files_add_servers_and_views() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    write(
+        "gatepost.yaml",
+        "include: [conf.d/*.yaml, extra.json]\nservers: { own: { module: m } }\n",
+    );
+    write(
+        "conf.d/b.yaml",
+        "servers: { b: { command: x, cwd: here, env: { T: '${file:token}' } } }",
+    );
+    write(
+        "conf.d/a.yaml",
+        "servers: { a: { module: m } }\nviews: { v: { include: ['b__*'] } }",
+    );
+    write("conf.d/.hidden.yaml", "nonsense: true");
+    write("conf.d/token", "t0ken\n");
+    write("extra.json", r#"{"mcpServers": {"pasted": {"command": "x"}}}"#);
+    let load = || Config::load_with(&folder.path().join("gatepost.yaml"), &environment);
+    let config = load().unwrap_or_else(|problems| panic!("{problems}"));
+    let names: Vec<&str> = config.servers.iter().map(|server| server.name.as_str()).collect();
+    assert_eq!(names, ["own", "a", "b", "pasted"]);
+    assert_eq!(config.folder, folder.path());
+    let ServerKind::Command { cwd, env, .. } = &config.servers[2].kind else {
+        panic!()
+    };
+    assert_eq!(cwd.as_deref(), Some(&*folder.path().join("conf.d/here")));
+    assert_eq!(env[0].1.expose(), "t0ken");
+
+    write(
+        "conf.d/c.yaml",
+        "servers:\n  own: { module: m }\n  b: { commnd: x }\nlisten: 127.0.0.1:1\n",
+    );
+    write("extra.json", "{\"servers\": ");
+    let problems = load().unwrap_err();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let found: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    assert_eq!(found.len(), 4, "{problems}");
+    let twice = |line: u32, name: &str, first: &str| {
+        format!(
+            "{}:{line}: servers.{name}: is defined twice: first in {first}; rename one of the two",
+            at("conf.d/c.yaml")
+        )
+    };
+    assert_eq!(found[0], twice(2, "own", &format!("{}:2", at("gatepost.yaml"))));
+    assert_eq!(found[1], twice(3, "b", &format!("{}:1", at("conf.d/b.yaml"))));
+    assert_eq!(
+        found[2],
+        format!(
+            "{}:4: listen: cannot stand in an included file, which may hold `servers` and `views` only; move it to the \
+             main file",
+            at("conf.d/c.yaml")
+        )
+    );
+    assert!(found[3].starts_with(&at("extra.json")), "{problems}");
+    assert!(problems.to_string().ends_with("\n4 problems"));
+
+    write("gatepost.yaml", "include: [gone.yaml, none/*.yaml]");
+    let problems = load().unwrap_err();
+    assert_eq!(
+        problems.to_string(),
+        format!(
+            "{}:1: include[0]: {} is no file; check the path\n1 problem",
+            at("gatepost.yaml"),
+            at("gone.yaml")
+        )
+    );
+}
+
+#[test]
+fn a_file_that_is_not_there_says_so() {
+    let problems = Config::load(Path::new("/nowhere/gatepost.yaml"))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        problems.starts_with("/nowhere/gatepost.yaml: cannot be read: "),
+        "{problems}"
+    );
+}
+
+#[test]
+fn problems_serialise_for_programs() {
+    let problems = parse("http: { max_bdy: 1MiB }").unwrap_err();
+    assert_eq!(
+        serde_json::to_value(&problems).unwrap(),
+        serde_json::json!([{
+            "line": 1,
+            "path": "http.max_bdy",
+            "message": "unknown key",
+            "remedy": "did you mean `max_body`?",
+        }])
+    );
+}
+
+#[test]
+fn no_configuration_at_all_is_useful() {
+    let config = Config::zero(Path::new("/some/where")).unwrap();
+    let names: Vec<&str> = config.servers.iter().map(|server| server.name.as_str()).collect();
+    assert_eq!(names, ["files", "calculator", "notes"]);
+    assert_eq!(config.folder, Path::new("/some/where"));
+    let ServerKind::Module { module, options } = &config.servers[0].kind else {
+        panic!()
+    };
+    assert_eq!(module, "files");
+    assert_eq!(options.expose()["root"], ".");
+    assert_eq!(options.expose()["access"], "read");
+    assert!(config.warnings.is_empty());
+}
+
+#[test]
+fn a_home_is_needed_where_no_data_dir_is_set() {
+    let nothing = |_: &str| None;
+    let problems = Config::parse_in(Path::new("."), "", &nothing).unwrap_err();
+    assert_eq!(problems.iter().next().unwrap().path, "data_dir");
+    assert!(Config::parse_in(Path::new("."), "data_dir: x", &nothing).is_ok());
+    let relative = |name: &str| match name {
+        "XDG_STATE_HOME" => Some("relative".into()),
+        "HOME" => Some("/root".into()),
+        _ => None,
+    };
+    let config = Config::parse_in(Path::new("."), "", &relative).unwrap();
+    assert_eq!(config.data_dir, Path::new("/root/.local/state/gatepost"));
+}

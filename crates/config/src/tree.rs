@@ -206,7 +206,7 @@ pub(crate) fn parse(text: &str, file: Option<Arc<PathBuf>>) -> Result<Node, Box<
             let line = error.location().map_or(0, |location| location.line());
             Err(Box::new(syntax_problem(
                 &error,
-                Place {
+                &Place {
                     file,
                     line: u32::try_from(line).unwrap_or(0),
                 },
@@ -216,7 +216,7 @@ pub(crate) fn parse(text: &str, file: Option<Arc<PathBuf>>) -> Result<Node, Box<
 }
 
 /// The words for what the parser refused.
-fn syntax_problem(error: &serde_saphyr::Error, place: Place) -> Problem {
+fn syntax_problem(error: &serde_saphyr::Error, place: &Place) -> Problem {
     let mut root = error;
     while let serde_saphyr::Error::AliasError { error, .. } = root {
         root = error;
@@ -245,12 +245,7 @@ fn syntax_problem(error: &serde_saphyr::Error, place: Place) -> Problem {
             )
         }
     };
-    Problem::new(&place, String::new(), message, remedy.to_owned())
-}
-
-/// Reads JSON into the same tree, for files that are JSON for sure. It has no lines.
-pub(crate) fn parse_json(text: &str) -> Result<Node, serde_json::Error> {
-    Ok(place(serde_json::from_str(text)?, text, None))
+    Problem::new(place, String::new(), message, remedy.to_owned())
 }
 
 fn place(raw: Spanned<Raw>, source: &str, file: Option<&Arc<PathBuf>>) -> Node {
@@ -349,6 +344,16 @@ mod tests {
         )
         .unwrap();
         assert!(matches!(root.value, Value::Map(entries) if entries[0].key == "mcpServers"));
+    }
+
+    #[test]
+    fn json_escapes_are_yaml() {
+        let root = parse(r#"{"a": "\/\u00e9\ud83d\ude00\t"}"#, None).unwrap();
+        let Value::Map(root) = root.value else { panic!() };
+        assert!(
+            matches!(&root[0].node.value, Value::Text(t) if t.text == "/é😀\t"),
+            "{root:?}"
+        );
     }
 
     #[test]

@@ -1,6 +1,12 @@
 //! How each kind of value is read, and what is said when it cannot be.
 
-use std::{collections::BTreeMap, num::NonZeroU32, path::PathBuf, str::FromStr, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    num::NonZeroU32,
+    path::PathBuf,
+    str::FromStr,
+    time::Duration,
+};
 
 use gatepost_policy::{Access, Effect, Pattern, Printable};
 use serde_json::{Value as Json, json};
@@ -104,7 +110,7 @@ impl Setting for bool {
     }
 
     fn schema() -> Json {
-        or_expansion(json!({ "type": "boolean" }))
+        or_expansion(&json!({ "type": "boolean" }))
     }
 }
 
@@ -129,7 +135,7 @@ impl Setting for NonZeroU32 {
     }
 
     fn schema() -> Json {
-        or_expansion(json!({ "type": "integer", "minimum": 1, "maximum": u32::MAX }))
+        or_expansion(&json!({ "type": "integer", "minimum": 1, "maximum": u32::MAX }))
     }
 }
 
@@ -178,7 +184,7 @@ impl Setting for GraceTime {
     }
 
     fn schema() -> Json {
-        or_expansion(json!({ "type": "string", "pattern": "^([0-9]+ ?(ms|s|m|h|d))+$" }))
+        or_expansion(&json!({ "type": "string", "pattern": "^([0-9]+ ?(ms|s|m|h|d))+$" }))
     }
 }
 
@@ -207,7 +213,7 @@ impl Setting for ByteSize {
     }
 
     fn schema() -> Json {
-        or_expansion(json!({ "type": "string", "pattern": "^[0-9]+ ?(B|[KMGT]iB|[kKMG]B)$" }))
+        or_expansion(&json!({ "type": "string", "pattern": "^[0-9]+ ?(B|[KMGT]iB|[kKMG]B)$" }))
     }
 }
 
@@ -250,6 +256,38 @@ impl Setting for Secret {
     }
 }
 
+/// A key to seal with, and where it stands.
+#[derive(Clone, Debug)]
+pub(crate) struct SealingKey {
+    pub(crate) key: Secret,
+    pub(crate) place: Place,
+}
+
+impl Setting for SealingKey {
+    /// How good a key is cannot be measured, but what is certainly too little can be refused.
+    fn read(node: &Node, path: &str, findings: &mut Findings) -> Option<Self> {
+        let key = Secret::read(node, path, findings)?;
+        let distinct = key.expose().bytes().collect::<BTreeSet<u8>>().len();
+        let message = if key.expose().len() < 32 {
+            "is shorter than 32 characters"
+        } else if distinct < 8 {
+            "repeats a few characters"
+        } else {
+            return Some(Self {
+                key,
+                place: node.place.clone(),
+            });
+        };
+        let remedy = "make one with `openssl rand -hex 32` and keep it in a file";
+        findings.problem(&node.place, path, message, remedy);
+        None
+    }
+
+    fn schema() -> Json {
+        json!({ "type": "string" })
+    }
+}
+
 /// A path, relative ones counted from the folder of the file they are written in.
 #[derive(Clone, Debug)]
 pub(crate) struct FilePath(pub(crate) PathBuf);
@@ -271,6 +309,27 @@ impl Setting for FilePath {
 
     fn schema() -> Json {
         json!({ "type": "string", "minLength": 1 })
+    }
+}
+
+/// A path whose parts may hold `*` and `?`, and where it stands.
+#[derive(Clone, Debug)]
+pub(crate) struct IncludePattern {
+    pub(crate) pattern: PathBuf,
+    pub(crate) place: Place,
+}
+
+impl Setting for IncludePattern {
+    fn read(node: &Node, path: &str, findings: &mut Findings) -> Option<Self> {
+        let FilePath(pattern) = FilePath::read(node, path, findings)?;
+        Some(Self {
+            pattern,
+            place: node.place.clone(),
+        })
+    }
+
+    fn schema() -> Json {
+        FilePath::schema()
     }
 }
 
@@ -304,7 +363,7 @@ impl Setting for Listen {
     }
 
     fn schema() -> Json {
-        or_expansion(json!({ "type": "string", "pattern": "^(unix:.+|.+:[0-9]+)$" }))
+        or_expansion(&json!({ "type": "string", "pattern": "^(unix:.+|.+:[0-9]+)$" }))
     }
 }
 
@@ -337,7 +396,7 @@ macro_rules! level {
             }
 
             fn schema() -> Json {
-                or_expansion(json!({ "enum": ["read", "write", "destructive"] }))
+                or_expansion(&json!({ "enum": ["read", "write", "destructive"] }))
             }
         }
     };
@@ -395,7 +454,7 @@ impl Setting for http::Uri {
     }
 
     fn schema() -> Json {
-        or_expansion(json!({ "type": "string", "pattern": "^https?://" }))
+        or_expansion(&json!({ "type": "string", "pattern": "^https?://" }))
     }
 }
 
