@@ -1,0 +1,70 @@
+//! The `options:` block of a module, read strictly.
+
+use serde_json::{Map, Value};
+
+use crate::ModuleError;
+
+/// How alike two names must be (Jaro-Winkler, 0 to 1) for one to be suggested for the other.
+const ALIKE: f64 = 0.8;
+
+/// A module's options, not yet checked.
+pub(crate) struct Options<'a> {
+    module: &'a str,
+    values: &'a Map<String, Value>,
+}
+
+// === impl Options ===
+
+impl<'a> Options<'a> {
+    pub(crate) fn new(module: &'a str, values: &'a Map<String, Value>) -> Self {
+        Self { module, values }
+    }
+
+    /// The module's name as it was given.
+    pub(crate) fn module(&self) -> &str {
+        self.module
+    }
+
+    /// Refuses every option that is not in `known`.
+    pub(crate) fn only(&self, known: &'static [&'static str]) -> Result<(), ModuleError> {
+        match self.values.keys().find(|key| !known.contains(&key.as_str())) {
+            None => Ok(()),
+            Some(option) => Err(ModuleError::UnknownOption {
+                module: self.module.to_owned(),
+                option: option.clone(),
+                nearest: nearest(option, known),
+                known,
+            }),
+        }
+    }
+
+    /// An option that is text, if it is given.
+    #[cfg(all(feature = "files", unix))]
+    pub(crate) fn text(&self, option: &'static str) -> Result<Option<&'a str>, ModuleError> {
+        match self.values.get(option) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(other) => Err(self.bad(option, format!("must be a string, not {other}"))),
+        }
+    }
+
+    /// An error about `option`; `reason` ends the sentence.
+    #[cfg(all(feature = "files", unix))]
+    pub(crate) fn bad(&self, option: &'static str, reason: String) -> ModuleError {
+        ModuleError::BadOption {
+            module: self.module.to_owned(),
+            option,
+            reason,
+        }
+    }
+}
+
+/// The name in `known` that somebody who wrote `name` most likely meant.
+pub(crate) fn nearest(name: &str, known: &[&'static str]) -> Option<&'static str> {
+    known
+        .iter()
+        .map(|candidate| (strsim::jaro_winkler(name, candidate), *candidate))
+        .filter(|(alike, _)| *alike >= ALIKE)
+        .max_by(|(left, _), (right, _)| left.total_cmp(right))
+        .map(|(_, candidate)| candidate)
+}
