@@ -1,0 +1,140 @@
+//! `gatepost check`: everything that is wrong with a configuration, without starting anything.
+
+use std::fmt::Write;
+
+use gatepost_config::{Config, Problem, ServerKind};
+use serde_json::{Value, json};
+
+use crate::{
+    configuration::{ConfigArgs, Source},
+    exit,
+    failure::{Failure, counted, finding},
+    output::{self, style},
+};
+
+/// Validate the configuration offline
+///
+/// Says everything that is wrong at once, each with its file and line and the remedy. Starts nothing and asks no server.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    let source = args.config.source();
+    let checked = match &source {
+        Source::File(file) => Config::load(file),
+        Source::Zero => Config::zero(".".as_ref()),
+    };
+    let checked = match checked {
+        Ok(config) => Ok(config),
+        Err(problems) => Err(problems.iter().cloned().collect::<Vec<_>>()),
+    };
+    let report = if args.json { as_json(&source, &checked) } else { as_text(&source, &checked) };
+    output::result(&report)?;
+    match checked {
+        Ok(_) => Ok(()),
+        Err(_) => Err(Failure::Said(exit::CONFIGURATION)),
+    }
+}
+
+fn name_of(source: &Source) -> String {
+    match source {
+        Source::File(file) => file.display().to_string(),
+        Source::Zero => "no configuration".to_owned(),
+    }
+}
+
+fn as_text(source: &Source, checked: &Result<Config, Vec<Problem>>) -> String {
+    let mut text = String::new();
+    match checked {
+        Err(problems) => {
+            problems.iter().for_each(|problem| text.push_str(&finding("error", problem)));
+            let _ = writeln!(text, "{}: {}", name_of(source), counted(problems.len(), "problem"));
+        }
+        Ok(config) => {
+            config.warnings.iter().for_each(|warning| text.push_str(&finding("warning", warning)));
+            let good = style::GOOD;
+            let _ = write!(text, "{}: {good}fine{good:#}", name_of(source));
+            if !config.warnings.is_empty() {
+                let _ = write!(text, ", with {}", counted(config.warnings.len(), "warning"));
+            }
+            text.push('\n');
+            summary(&mut text, config);
+        }
+    }
+    text
+}
+
+fn summary(text: &mut String, config: &Config) {
+    let _ = writeln!(text, "  listens on  {}", config.listen);
+    if let Some(ops) = &config.ops {
+        let _ = writeln!(text, "  operators   {ops}");
+    }
+    let _ = writeln!(text, "  data        {}", config.data_dir.display());
+    let width = config.servers.iter().map(|server| server.name.len()).chain(config.views.iter().map(|v| v.name.len()));
+    let width = width.max().unwrap_or(0);
+    for (at, server) in config.servers.iter().enumerate() {
+        let title = if at == 0 { "servers" } else { "" };
+        let _ = writeln!(text, "  {title:<10}  {:<width$}  {}", server.name, described(&server.kind));
+    }
+    if config.servers.is_empty() {
+        text.push_str("  servers     none: add some under `servers:`, or `gatepost import` a client's\n");
+    }
+    if !config.disabled.is_empty() {
+        let _ = writeln!(text, "  disabled    {}", config.disabled.join(", "));
+    }
+    for (at, view) in config.views.iter().enumerate() {
+        let title = if at == 0 { "views" } else { "" };
+        let _ = writeln!(text, "  {title:<10}  {:<width$}  /mcp/{}", view.name, view.name);
+    }
+}
+
+/// What a server is, without its arguments, which may be long and may be secrets.
+pub(crate) fn described(kind: &ServerKind) -> String {
+    match kind {
+        ServerKind::Module { module, .. } => format!("module {module}"),
+        ServerKind::Command { program, args, .. } => {
+            let more = if args.is_empty() { "" } else { " …" };
+            format!("command {program}{more}")
+        }
+        ServerKind::Url { url, .. } => format!("url {url}"),
+    }
+}
+
+fn as_json(source: &Source, checked: &Result<Config, Vec<Problem>>) -> String {
+    let file = match source {
+        Source::File(file) => json!(file),
+        Source::Zero => Value::Null,
+    };
+    let report = match checked {
+        Err(problems) => json!({ "ok": false, "file": file, "problems": problems, "warnings": [] }),
+        Ok(config) => {
+            let servers = config.servers.iter().map(|server| {
+                let (kind, what) = match &server.kind {
+                    ServerKind::Module { module, .. } => ("module", module.clone()),
+                    ServerKind::Command { program, .. } => ("command", program.to_string()),
+                    ServerKind::Url { url, .. } => ("url", url.to_string()),
+                };
+                json!({ "name": server.name, kind: what })
+            });
+            json!({
+                "ok": true,
+                "file": file,
+                "problems": [],
+                "warnings": config.warnings,
+                "listen": config.listen.to_string(),
+                "ops": config.ops.as_ref().map(ToString::to_string),
+                "data_dir": config.data_dir,
+                "servers": servers.collect::<Vec<_>>(),
+                "disabled": config.disabled,
+                "views": config.views.iter().map(|view| view.name.as_str()).collect::<Vec<_>>(),
+            })
+        }
+    };
+    format!("{report:#}\n")
+}
