@@ -8,6 +8,7 @@
 //! hidden [`Text`] and never prints. Only what operators must see is printed wherever it came from: addresses to listen
 //! on and paths.
 
+mod addresses;
 mod check;
 mod expand;
 mod file;

@@ -536,3 +536,32 @@ fn a_home_is_needed_where_no_data_dir_is_set() {
     let config = Config::parse_in(Path::new("."), "", &relative).unwrap();
     assert_eq!(config.data_dir, Path::new("/root/.local/state/gatepost"));
 }
+
+/// A broken file is refused or accepted, but never more than that.
+#[test]
+fn damage_is_survived() {
+    let text = include_str!("../examples.md");
+    let blocks: Vec<&str> = text
+        .split("```")
+        .filter_map(|block| block.strip_prefix("yaml gatepost\n"))
+        .collect();
+    assert!(blocks.len() >= 3);
+    for block in blocks {
+        const DAMAGES: [&str; 13] = [
+            "", "\t", "{", "]", ": ", "&a ", "*", "${", "\u{feff}", "\"", "- ", "|", "\0",
+        ];
+        for (at, c) in block.char_indices() {
+            let damaged = match at % 4 {
+                0 => block[..at].to_owned(),
+                _ => format!(
+                    "{}{}{}",
+                    &block[..at],
+                    DAMAGES[at % DAMAGES.len()],
+                    &block[at + c.len_utf8()..]
+                ),
+            };
+            let _ = parse(&damaged);
+            let _ = import(&damaged, "secrets");
+        }
+    }
+}

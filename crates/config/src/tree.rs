@@ -230,6 +230,10 @@ fn syntax_problem(error: &serde_saphyr::Error, place: &Place) -> Problem {
             "there is more than one document".to_owned(),
             "remove what follows the line `---`",
         ),
+        serde_saphyr::Error::NonFiniteFloat { .. } => (
+            "a number here is too large, or none at all".to_owned(),
+            "write it in quotes if it is a text",
+        ),
         other => {
             // Only the first line: the others repeat the text around the place, which may be a secret.
             let words = other.to_string();
@@ -318,6 +322,32 @@ mod tests {
     }
 
     #[test]
+    fn only_the_scalar_is_its_spelling() {
+        let root = parse("a: &anchor 08 # words\nb: *anchor\nc: {d: 1_0 , e: -5}\n", None).unwrap();
+        let Value::Map(root) = root.value else { panic!() };
+        for entry in &root[..2] {
+            match &entry.node.value {
+                Value::Number(_, spelled) => assert_eq!(&**spelled, "08"),
+                Value::Text(text) => assert_eq!(text.text, "08"),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(root[1].node.place.line, 2);
+        let Value::Map(inner) = &root[2].node.value else {
+            panic!()
+        };
+        let spelled: Vec<String> = inner
+            .iter()
+            .map(|entry| match &entry.node.value {
+                Value::Number(_, spelled) => spelled.to_string(),
+                Value::Text(text) => text.text.clone(),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(spelled, ["1_0", "-5"]);
+    }
+
+    #[test]
     fn an_empty_file_is_an_empty_map() {
         for text in ["", "# only words\n", "---\n"] {
             assert!(
@@ -384,5 +414,10 @@ mod tests {
         let words = refused("a: 1\nb: [sk-secret, \nc: }\n");
         assert!(words.starts_with("line "), "{words}");
         assert!(!words.contains("sk-secret") && !words.contains('\n'), "{words}");
+        let words = refused("token: 12345e6789\n");
+        assert!(
+            words.ends_with("write it in quotes if it is a text") && !words.contains("12345"),
+            "{words}"
+        );
     }
 }

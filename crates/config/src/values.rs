@@ -4,7 +4,6 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     num::NonZeroU32,
     path::PathBuf,
-    str::FromStr,
     time::Duration,
 };
 
@@ -12,7 +11,7 @@ use gatepost_policy::{Access, Effect, Pattern, Printable};
 use serde_json::{Value as Json, json};
 
 use crate::{
-    ByteSize, HostName, Listen, ModuleOptions, Origin, Secret, ServerUrl, Text, known, listen,
+    ByteSize, ModuleOptions, Secret, Text, known,
     problem::Place,
     reader::{Findings, Section, Setting, join, or_expansion},
     tree::{Node, Spelling, Value},
@@ -20,7 +19,7 @@ use crate::{
 };
 
 /// The text of a scalar as it is spelled; numbers and booleans count as text where text is wanted.
-fn spelled(
+pub(crate) fn spelled(
     node: &Node,
     path: &str,
     findings: &mut Findings,
@@ -79,7 +78,7 @@ pub(crate) fn one_of<T: Copy>(
 }
 
 /// Reads a text with a parser that says what is wrong and what to do.
-fn parsed<T>(
+pub(crate) fn parsed<T>(
     node: &Node,
     path: &str,
     findings: &mut Findings,
@@ -339,34 +338,6 @@ pub(crate) fn beside(place: &Place, path: &str) -> PathBuf {
     folder.map_or_else(|| PathBuf::from(path), |folder| folder.join(path))
 }
 
-impl Setting for Listen {
-    fn read(node: &Node, path: &str, findings: &mut Findings) -> Option<Self> {
-        let text = spelled(node, path, findings, "an address", "`127.0.0.1:8080`")?;
-        let parsed = text.text.parse::<Self>();
-        let checked = parsed.and_then(|listen| listen.check_private().map(|()| listen));
-        match checked {
-            Ok(Self::Unix(socket)) => Some(Self::Unix(match socket.to_str() {
-                Some(socket) => beside(&node.place, socket),
-                None => socket,
-            })),
-            Ok(tcp) => Some(tcp),
-            Err(error) => {
-                findings.problem(
-                    &node.place,
-                    path,
-                    format!("{} {}", shown(&text), error),
-                    listen::remedy(error),
-                );
-                None
-            }
-        }
-    }
-
-    fn schema() -> Json {
-        or_expansion(&json!({ "type": "string", "pattern": "^(unix:.+|.+:[0-9]+)$" }))
-    }
-}
-
 impl Setting for Pattern {
     fn read(node: &Node, path: &str, findings: &mut Findings) -> Option<Self> {
         parsed(node, path, findings, ("a name pattern", "`crm__get_*`"), |text| {
@@ -404,134 +375,6 @@ macro_rules! level {
 
 level!(Access);
 level!(Effect);
-
-/// An absolute http(s) URL without a user, or what is wrong with it. The messages never repeat the URL.
-fn absolute_url(text: &str) -> Result<http::Uri, (String, String)> {
-    let wrong = |message: &str, remedy: &str| Err((message.to_owned(), remedy.to_owned()));
-    // The parser drops a fragment silently.
-    if text.contains('#') {
-        return wrong(
-            "has a fragment, which is never sent",
-            "remove `#` and what follows",
-        );
-    }
-    let Ok(uri) = http::Uri::from_str(text) else {
-        return wrong(
-            "is no URL",
-            "write it like `https://host/mcp`, special characters percent-encoded",
-        );
-    };
-    let Some(authority) = uri
-        .authority()
-        .filter(|_| matches!(uri.scheme_str(), Some("http" | "https")))
-    else {
-        return wrong(
-            "is no absolute http or https URL",
-            "write it like `https://host/mcp`",
-        );
-    };
-    if authority.as_str().contains('@') {
-        return wrong(
-            "holds a user",
-            "remove it and set `headers: { Authorization: ... }`",
-        );
-    }
-    if authority.host().is_empty() {
-        return wrong("has no host", "write it like `https://host/mcp`");
-    }
-    if authority.as_str().len() > authority.host().len() && authority.port_u16().is_none() {
-        return wrong("has no valid port", "write a port between 1 and 65535, or none");
-    }
-    Ok(uri)
-}
-
-impl Setting for http::Uri {
-    fn read(node: &Node, path: &str, findings: &mut Findings) -> Option<Self> {
-        let text = spelled(node, path, findings, "a URL", "`https://host`")?;
-        let url = absolute_url(&text.text);
-        url.map_err(|(message, remedy)| findings.problem(&node.place, path, message, remedy))
-            .ok()
-    }
-
-    fn schema() -> Json {
-        or_expansion(&json!({ "type": "string", "pattern": "^https?://" }))
-    }
-}
-
-impl Setting for ServerUrl {
-    fn read(node: &Node, path: &str, findings: &mut Findings) -> Option<Self> {
-        let uri = http::Uri::read(node, path, findings)?;
-        let hidden = matches!(&node.value, Value::Text(text) if text.expanded);
-        Some(Self { uri, hidden })
-    }
-
-    fn schema() -> Json {
-        http::Uri::schema()
-    }
-}
-
-impl Setting for HostName {
-    fn read(node: &Node, path: &str, findings: &mut Findings) -> Option<Self> {
-        parsed(
-            node,
-            path,
-            findings,
-            ("a host name", "`gate.example.com`"),
-            |text| {
-                let remedy =
-                    || "write a name or address, with a port or without, such as `gate.example.com:8443`";
-                let authority = http::uri::Authority::from_str(text)
-                    .map_err(|_| ("is no host name".to_owned(), remedy().to_owned()))?;
-                if text.contains(['@', '*']) || authority.host().is_empty() {
-                    return Err(("is no single host name".to_owned(), remedy().to_owned()));
-                }
-                Ok(Self(text.to_ascii_lowercase().into()))
-            },
-        )
-    }
-
-    fn schema() -> Json {
-        json!({ "type": "string", "pattern": "^[^/@*]+$" })
-    }
-}
-
-impl Setting for Origin {
-    fn read(node: &Node, path: &str, findings: &mut Findings) -> Option<Self> {
-        parsed(
-            node,
-            path,
-            findings,
-            ("an origin", "`https://app.example.com`"),
-            |text| {
-                let remedy = "write scheme and host, and the port where it is not the usual one, such as \
-                          `https://app.example.com`";
-                if text == "null" || text == "*" {
-                    return Err(("would let any web page in".to_owned(), remedy.to_owned()));
-                }
-                let origin = match text.split_once("://") {
-                    Some((scheme, authority)) => {
-                        let scheme_fits = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
-                            && scheme
-                                .chars()
-                                .all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
-                        scheme_fits
-                            && http::uri::Authority::from_str(authority).is_ok()
-                            && !authority.contains(['@', '*'])
-                    }
-                    None => false,
-                };
-                if !origin {
-                    return Err(("is no origin".to_owned(), remedy.to_owned()));
-                }
-                Ok(Self(text.to_ascii_lowercase().into()))
-            },
-        )
-    }
-
-    fn schema() -> Json {
-        json!({ "type": "string", "pattern": "^[A-Za-z][A-Za-z0-9+.-]*://[^/@*]+$" })
-    }
-}
 
 impl<T: Setting> Setting for Option<T> {
     fn read(node: &Node, path: &str, findings: &mut Findings) -> Option<Self> {
