@@ -1,3 +1,4 @@
 //! Dev-only: fixture servers, odd servers, clients, a gateway in a test.
 
 pub mod conformance;
+pub mod peers;

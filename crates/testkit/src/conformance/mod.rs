@@ -12,4 +12,4 @@ mod runner;
 
 pub use self::expected::{Expectation, ExpectedError, ExpectedFailures};
 pub use self::fixture::{Era, Fixture, LEGACY_VERSIONS, Options, RunningFixture, Transport};
-pub use self::runner::{Peers, Requirements, RunError, Scenario, Summary, run};
+pub use self::runner::{Requirements, RunError, Scenario, Summary, run};

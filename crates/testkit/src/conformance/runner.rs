@@ -1,15 +1,15 @@
 //! Runs the suite's server leg, and says which scenarios passed, failed or surprised.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Output, Stdio};
 
 use serde::Deserialize;
 use tokio::process::Command;
 
 use super::expected::{ExpectedError, ExpectedFailures};
+use crate::peers::{NotInstalled, Peers};
 
 /// The suite's frozen sets of scenarios, one for each revision of the specification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,60 +38,6 @@ impl Requirements {
     }
 }
 
-/// What real peers the tests can start: the programs that `make install-peers` brings.
-#[derive(Debug, Clone)]
-pub struct Peers {
-    home: PathBuf,
-}
-
-impl Peers {
-    /// The peers of this checkout, in `.cache/peers` at its root.
-    pub fn of_this_checkout() -> Self {
-        Self {
-            home: Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.cache/peers"),
-        }
-    }
-
-    /// A program from npm, by the name of its command.
-    ///
-    /// # Errors
-    ///
-    /// [`RunError::NotInstalled`] if it is not there.
-    pub fn npm(&self, command: &str) -> Result<PathBuf, RunError> {
-        self.installed(self.home.join("node/node_modules/.bin").join(command))
-    }
-
-    /// A program from PyPI: `environment` is the name of a file in `testing/peers/python`.
-    ///
-    /// # Errors
-    ///
-    /// [`RunError::NotInstalled`] if it is not there.
-    pub fn python(&self, environment: &str, command: &str) -> Result<PathBuf, RunError> {
-        self.installed(self.home.join(format!("py-{environment}/bin")).join(command))
-    }
-
-    /// `PATH` for peers from npm: their own Node comes first, because the machine's may be too old for them.
-    ///
-    /// # Errors
-    ///
-    /// [`RunError::NotInstalled`] if that Node is not there.
-    pub fn npm_path(&self) -> Result<OsString, RunError> {
-        let node = self.npm("node")?;
-        let own = node.parent().map(Path::to_owned);
-        let inherited = std::env::var_os("PATH").unwrap_or_default();
-        let all = own.into_iter().chain(std::env::split_paths(&inherited));
-        std::env::join_paths(all).map_err(|_| RunError::NotInstalled { path: node })
-    }
-
-    fn installed(&self, path: PathBuf) -> Result<PathBuf, RunError> {
-        if path.exists() {
-            Ok(path)
-        } else {
-            Err(RunError::NotInstalled { path })
-        }
-    }
-}
-
 /// One scenario's outcome.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Scenario {
@@ -102,6 +48,9 @@ pub struct Scenario {
     /// The checks that the suite left out, because the server does not claim what they are about.
     pub skipped: Vec<String>,
 }
+
+/// How much of a check's complaint is kept, in characters.
+const WHY_CHARS: usize = 400;
 
 /// What a run came to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -179,11 +128,11 @@ impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (name, scenario) in &self.scenarios {
             let sign = if scenario.failed.is_empty() { "✓" } else { "✗" };
+            let (failed, skipped) = (scenario.failed.len(), scenario.skipped.len());
             writeln!(
                 f,
-                "{sign} {name}: {} passed, {} failed",
-                scenario.passed,
-                scenario.failed.len()
+                "{sign} {name}: {} passed, {failed} failed, {skipped} skipped",
+                scenario.passed
             )?;
         }
         write!(
@@ -203,11 +152,8 @@ impl fmt::Display for Summary {
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// A program that the run needs is not there.
-    #[error("find {path}: it is not installed; run `make install-peers`")]
-    NotInstalled {
-        /// Where it should be.
-        path: PathBuf,
-    },
+    #[error(transparent)]
+    NotInstalled(#[from] NotInstalled),
     /// The list of expected failures cannot be used.
     #[error(transparent)]
     Expected(#[from] ExpectedError),
@@ -349,6 +295,8 @@ fn read_scenario(results: &Path, name: &str) -> Result<Scenario, RunError> {
             "SUCCESS" => scenario.passed += 1,
             "FAILURE" | "WARNING" => {
                 let why = check.error_message.unwrap_or(check.description);
+                // A message that is wrong by its schema is quoted whole: the beginning says which and why.
+                let why: String = why.chars().take(WHY_CHARS).collect();
                 let already = scenario.failed.entry(check.id).or_default();
                 if !already.is_empty() {
                     already.push_str("; ");

@@ -32,6 +32,8 @@ struct State {
     odd: Odd,
     received: Vec<Received>,
     sessions: HashSet<String>,
+    /// The streams of the 2024-11-05 transport, by session.
+    channels: HashMap<String, Out>,
     listeners: Vec<Listener>,
     /// Open questions to clients, by the text of their id.
     asks: HashMap<String, oneshot::Sender<String>>,
@@ -170,6 +172,16 @@ impl Core {
             Some(session) => sessions.remove(session),
             None => sessions.drain().count() > 0,
         }
+    }
+
+    pub(super) fn keep_channel(&self, session: &str, out: Out) {
+        self.state().channels.insert(session.to_owned(), out);
+    }
+
+    pub(super) fn channel(&self, session: &str) -> Option<Out> {
+        let state = self.state();
+        let out = state.channels.get(session).filter(|_| state.sessions.contains(session))?;
+        (!out.is_closed()).then(|| out.clone())
     }
 
     pub(super) fn sessions(&self) -> usize {

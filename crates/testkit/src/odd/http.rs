@@ -14,9 +14,8 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
-use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
@@ -147,9 +146,11 @@ async fn post(core: Arc<Core>, era: Era, headers: &HeaderMap, body: &Bytes) -> A
     };
     let session = header(headers, "mcp-session-id").map(str::to_owned);
     let odd = core.odd();
-    let told = message.method.as_ref().is_some_and(|method| odd.methods.contains_key(method));
+    // A probe comes before any session; only a server that was told how to answer it gets to do so.
+    let probe = message.method.as_deref() == Some("server/discover");
     let handshake = message.method.as_deref() == Some("initialize");
-    if era == Era::Legacy && !odd.sessionless && !handshake && !told {
+    let before_session = handshake || probe && odd.methods.contains_key("server/discover");
+    if era == Era::Legacy && !odd.sessionless && !before_session {
         match &session {
             Some(session) if core.has_session(session) => {}
             Some(_) => return bare(404),
@@ -165,7 +166,7 @@ async fn post(core: Arc<Core>, era: Era, headers: &HeaderMap, body: &Bytes) -> A
         (None, _) => return bare(202),
     };
     let params = message.params();
-    if era == Era::Modern && !told && let Some(fault) = mismatch(headers, &method, &params) {
+    if era == Era::Modern && let Some(fault) = mismatch(headers, &method, &params) {
         return document(400, error(&message, -32020, &fault));
     }
     let given = (era == Era::Legacy && handshake && !odd.sessionless).then(|| core.new_session());
