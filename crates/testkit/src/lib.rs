@@ -1,4 +1,5 @@
 //! Dev-only: fixture servers, odd servers, clients, a gateway in a test.
 
 pub mod conformance;
+pub mod odd;
 pub mod peers;

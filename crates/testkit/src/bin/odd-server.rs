@@ -25,7 +25,11 @@ async fn run() -> io::Result<Ended> {
     let (mut http, mut odd, mut record) = (None, Odd::default(), None::<PathBuf>);
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
-        let mut value = || arguments.next().ok_or_else(|| io::Error::other(format!("{argument} wants a value")));
+        let mut value = || {
+            arguments
+                .next()
+                .ok_or_else(|| io::Error::other(format!("{argument} wants a value")))
+        };
         match argument.as_str() {
             "--stdio" => {}
             "--http" => http = Some(value()?.parse().map_err(io::Error::other)?),
@@ -38,13 +42,18 @@ async fn run() -> io::Result<Ended> {
     if odd.grandchild {
         let mut sleeper = Command::new("sh");
         sleeper.args(["-c", "trap '' TERM HUP INT; exec sleep 600"]);
-        sleeper.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        sleeper
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         handle.set_grandchild(sleeper.spawn()?.id());
     }
     // Merely listening for TERM keeps it from ending the process.
     #[cfg(unix)]
     let _ignored = if odd.linger {
-        Some(tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?)
+        Some(tokio::signal::unix::signal(
+            tokio::signal::unix::SignalKind::terminate(),
+        )?)
     } else {
         None
     };
@@ -54,5 +63,11 @@ async fn run() -> io::Result<Ended> {
         server.wait().await;
         return Ok(Ended::InputClosed);
     }
-    serve_stdio(&handle, tokio::io::stdin(), tokio::io::stdout(), tokio::io::stderr()).await
+    serve_stdio(
+        &handle,
+        tokio::io::stdin(),
+        tokio::io::stdout(),
+        tokio::io::stderr(),
+    )
+    .await
 }

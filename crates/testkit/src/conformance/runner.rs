@@ -43,7 +43,7 @@ impl Requirements {
 pub struct Scenario {
     /// How many checks passed.
     pub passed: usize,
-    /// The checks that failed, or that warned: a scenario passes without either (eras.md §12).
+    /// The checks that failed, or that warned: a scenario passes without either (`conformance/README.md`).
     pub failed: BTreeMap<String, String>,
     /// The checks that the suite left out, because the server does not claim what they are about.
     pub skipped: Vec<String>,

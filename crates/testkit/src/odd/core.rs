@@ -117,7 +117,10 @@ pub(super) struct Call {
 
 impl Core {
     pub(super) fn new(odd: Odd, record: Option<PathBuf>) -> Arc<Self> {
-        let core = Self { record, ..Self::default() };
+        let core = Self {
+            record,
+            ..Self::default()
+        };
         core.state().odd = odd;
         Arc::new(core)
     }
@@ -180,7 +183,10 @@ impl Core {
 
     pub(super) fn channel(&self, session: &str) -> Option<Out> {
         let state = self.state();
-        let out = state.channels.get(session).filter(|_| state.sessions.contains(session))?;
+        let out = state
+            .channels
+            .get(session)
+            .filter(|_| state.sessions.contains(session))?;
         (!out.is_closed()).then(|| out.clone())
     }
 
@@ -220,7 +226,9 @@ impl Core {
                 if !filter.wants(method, uri) {
                     continue;
                 }
-                params.push(format!(r#""_meta":{{"io.modelcontextprotocol/subscriptionId":{id}}}"#));
+                params.push(format!(
+                    r#""_meta":{{"io.modelcontextprotocol/subscriptionId":{id}}}"#
+                ));
             }
             let message = notification(method, &format!("{{{}}}", params.join(",")));
             listener.out.send(Op::Message(message)).await;
@@ -239,11 +247,17 @@ impl Core {
     /// All the tools there are now, as they are listed.
     fn definitions(&self) -> Vec<String> {
         let state = self.state();
-        let odd = TOOLS.iter().filter(|_| state.odd.odd_tools).map(|tool| tool.definition().into_owned());
+        let odd = TOOLS
+            .iter()
+            .filter(|_| state.odd.odd_tools)
+            .map(|tool| tool.definition().into_owned());
         let prefix = &state.odd.prefix;
-        let plain = (0..state.odd.plain_tools)
-            .map(|index| table::plain_definition(&format!("{prefix}_{index:04}"), "answers with its arguments"));
-        odd.chain(plain).chain((1..=state.grown).map(faults::grown)).collect()
+        let plain = (0..state.odd.plain_tools).map(|index| {
+            table::plain_definition(&format!("{prefix}_{index:04}"), "answers with its arguments")
+        });
+        odd.chain(plain)
+            .chain((1..=state.grown).map(faults::grown))
+            .collect()
     }
 }
 
@@ -255,7 +269,10 @@ impl Message {
 
     /// The parameters; what does not fit counts as absent.
     pub(super) fn params(&self) -> Params {
-        self.params.as_ref().and_then(|params| serde_json::from_str(params.get()).ok()).unwrap_or_default()
+        self.params
+            .as_ref()
+            .and_then(|params| serde_json::from_str(params.get()).ok())
+            .unwrap_or_default()
     }
 }
 
@@ -281,13 +298,22 @@ impl Call {
             Behaviour::Exit => return self.out.send(Op::Die).await,
             Behaviour::Error(code) => return self.error(code, "as told").await,
             Behaviour::Status(status) => {
-                return self.out.send(Op::Reply { status, content_type: "text/plain", body: Bytes::new() }).await;
+                return self
+                    .out
+                    .send(Op::Reply {
+                        status,
+                        content_type: "text/plain",
+                        body: Bytes::new(),
+                    })
+                    .await;
             }
             Behaviour::Slow(ms) => tokio::time::sleep(Duration::from_millis(ms)).await,
             Behaviour::Result(result) => return self.result(result.as_bytes()).await,
         }
         match (self.method.as_str(), self.era) {
-            ("server/discover", Era::Modern) => self.result(table::discovered(&["2026-07-28"]).as_bytes()).await,
+            ("server/discover", Era::Modern) => {
+                self.result(table::discovered(&["2026-07-28"]).as_bytes()).await
+            }
             ("initialize", Era::Legacy) => {
                 let asked = self.params.protocol_version.as_deref().unwrap_or_default();
                 let version = odd.version.as_deref().unwrap_or(asked);
@@ -311,7 +337,8 @@ impl Call {
         if name == "id_last" {
             let result = table::fixed_result(&name, self.era).unwrap_or_default();
             let id = self.id.get();
-            let message = format!(r#"{{"a":{{"id":0}},"result":{result},"jsonrpc":"2.0","id":{id},"z":1E+2}}"#);
+            let message =
+                format!(r#"{{"a":{{"id":0}},"result":{result},"jsonrpc":"2.0","id":{id},"z":1E+2}}"#);
             return self.out.send(Op::Last(message.into())).await;
         }
         let plain = name.starts_with(&format!("{}_", odd.prefix)) || name.starts_with("grown_");
@@ -319,7 +346,8 @@ impl Call {
             self.result(result.as_bytes()).await;
         } else if faults::play(self, &name).await {
         } else if plain {
-            self.text(self.params.arguments.as_deref().map_or("{}", |raw| raw.get())).await;
+            self.text(self.params.arguments.as_deref().map_or("{}", |raw| raw.get()))
+                .await;
         } else {
             self.error(-32602, "Unknown tool").await;
         }
@@ -331,7 +359,10 @@ impl Call {
         let start = match self.params.cursor.as_deref() {
             None => 0,
             Some("") => page,
-            Some(cursor) => match cursor.strip_prefix("after ").and_then(|number| number.parse().ok()) {
+            Some(cursor) => match cursor
+                .strip_prefix("after ")
+                .and_then(|number| number.parse().ok())
+            {
                 Some(start) => start,
                 None => return self.error(-32602, "Unknown cursor").await,
             },
@@ -365,8 +396,12 @@ impl Call {
             resources = filter.resources_list_changed,
             uris = uris
         );
-        self.notify("notifications/subscriptions/acknowledged", &granted).await;
-        self.core.listen(Listener { out: self.out.clone(), subscription: Some((id, filter)) });
+        self.notify("notifications/subscriptions/acknowledged", &granted)
+            .await;
+        self.core.listen(Listener {
+            out: self.out.clone(),
+            subscription: Some((id, filter)),
+        });
         std::future::pending().await
     }
 
@@ -396,18 +431,35 @@ impl Call {
     /// A result with one text, escaped as JSON demands.
     pub(super) async fn text(&self, text: &str) {
         let text = serde_json::Value::from(text);
-        self.result(filled(&format!(r#"{{@R"content":[{{"type":"text","text":{text}}}]}}"#), self.era).as_bytes()).await;
+        self.result(
+            filled(
+                &format!(r#"{{@R"content":[{{"type":"text","text":{text}}}]}}"#),
+                self.era,
+            )
+            .as_bytes(),
+        )
+        .await;
     }
 
     pub(super) async fn error(&self, code: i64, message: &str) {
-        self.envelope("error", format!(r#"{{"code":{code},"message":"{message}"}}"#).as_bytes()).await;
+        self.envelope(
+            "error",
+            format!(r#"{{"code":{code},"message":"{message}"}}"#).as_bytes(),
+        )
+        .await;
     }
 
     /// The method does not exist: over modern HTTP a 404 too (M:basic/transports/streamable-http#Protocol Version Header).
     async fn unknown(&self) {
         let body = self.message("error", br#"{"code":-32601,"message":"Method not found"}"#);
         if self.era == Era::Modern {
-            self.out.send(Op::Reply { status: 404, content_type: "application/json", body }).await;
+            self.out
+                .send(Op::Reply {
+                    status: 404,
+                    content_type: "application/json",
+                    body,
+                })
+                .await;
         } else {
             self.out.send(Op::Last(body)).await;
         }

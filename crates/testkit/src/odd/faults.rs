@@ -30,7 +30,16 @@ enum As {
     Sse,
 }
 
-const LEVELS: [&str; 8] = ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"];
+const LEVELS: [&str; 8] = [
+    "debug",
+    "info",
+    "notice",
+    "warning",
+    "error",
+    "critical",
+    "alert",
+    "emergency",
+];
 
 /// Plays the tool `name`; `false` when there is none.
 pub(super) async fn play(call: &Call, name: &str) -> bool {
@@ -41,12 +50,26 @@ pub(super) async fn play(call: &Call, name: &str) -> bool {
         _ => Framing::Json,
     };
     match name {
-        "big_text" => call.result(&big_text(arguments.bytes.unwrap_or(16 << 20), call.era)).await,
-        "over_max" => call.result(&big_text(arguments.bytes.unwrap_or(65 << 20), call.era)).await,
+        "big_text" => {
+            call.result(&big_text(arguments.bytes.unwrap_or(16 << 20), call.era))
+                .await
+        }
+        "over_max" => {
+            call.result(&big_text(arguments.bytes.unwrap_or(65 << 20), call.era))
+                .await
+        }
         "rpc_error" => call.envelope("error", ERROR.as_bytes()).await,
         "echo" => call.text(raw).await,
         "pid" => call.text(&std::process::id().to_string()).await,
-        "grandchild" => call.text(&call.core.grandchild().map_or_else(String::new, |pid| pid.to_string())).await,
+        "grandchild" => {
+            call.text(
+                &call
+                    .core
+                    .grandchild()
+                    .map_or_else(String::new, |pid| pid.to_string()),
+            )
+            .await
+        }
 
         "slow" => {
             tokio::time::sleep(Duration::from_millis(arguments.ms.unwrap_or(200))).await;
@@ -62,7 +85,9 @@ pub(super) async fn play(call: &Call, name: &str) -> bool {
         "not_json" => call.out.send(html()).await,
         "garbage_line" => {
             call.out.send(Op::Open(Framing::Sse)).await;
-            call.out.send(Op::Message(Bytes::from_static(b"Listening on port 3000 {"))).await;
+            call.out
+                .send(Op::Message(Bytes::from_static(b"Listening on port 3000 {")))
+                .await;
             call.text("ok").await;
         }
         "endless_line" => {
@@ -75,7 +100,8 @@ pub(super) async fn play(call: &Call, name: &str) -> bool {
         }
         "endless_events" => {
             while !call.out.is_closed() {
-                call.notify("notifications/message", r#"{"level":"info","data":"and on"}"#).await;
+                call.notify("notifications/message", r#"{"level":"info","data":"and on"}"#)
+                    .await;
             }
         }
         "wrong_id" => {
@@ -85,13 +111,21 @@ pub(super) async fn play(call: &Call, name: &str) -> bool {
         }
         "duplicate_answer" => {
             let result = filled(r#"{@R"content":[{"type":"text","text":"first"}]}"#, call.era);
-            call.out.send(Op::Message(call.message("result", result.as_bytes()))).await;
+            call.out
+                .send(Op::Message(call.message("result", result.as_bytes())))
+                .await;
             call.text("second").await;
         }
         "http_status" => {
             let status = arguments.status.unwrap_or(500);
             let body = arguments.body.unwrap_or_default();
-            call.out.send(Op::Reply { status, content_type: "text/plain", body: body.into() }).await;
+            call.out
+                .send(Op::Reply {
+                    status,
+                    content_type: "text/plain",
+                    body: body.into(),
+                })
+                .await;
         }
         "flood_stderr" => {
             let line = Bytes::from([vec![b'e'; 1_023], vec![b'\n']].concat());
@@ -103,7 +137,12 @@ pub(super) async fn play(call: &Call, name: &str) -> bool {
 
         "progress" => {
             let count = arguments.count.unwrap_or(3);
-            if let Some(token) = call.params.meta.as_ref().and_then(|meta| meta.progress_token.as_deref()) {
+            if let Some(token) = call
+                .params
+                .meta
+                .as_ref()
+                .and_then(|meta| meta.progress_token.as_deref())
+            {
                 for done in 1..=count {
                     let params = format!(
                         r#"{{"odd":1E+2,"progressToken":{},"progress":{done}.50,"total":{count},"message":"step {done}"}}"#,
@@ -115,12 +154,17 @@ pub(super) async fn play(call: &Call, name: &str) -> bool {
             call.text("done").await;
         }
         "foreign_progress" => {
-            call.notify("notifications/progress", r#"{"progressToken":"nobody's","progress":1}"#).await;
+            call.notify(
+                "notifications/progress",
+                r#"{"progressToken":"nobody's","progress":1}"#,
+            )
+            .await;
             call.text("ok").await;
         }
         "log" => {
             for level in LEVELS {
-                let params = format!(r#"{{"level":"{level}","logger":"odd","data":{{"n":1E+2}},"odd":null}}"#);
+                let params =
+                    format!(r#"{{"level":"{level}","logger":"odd","data":{{"n":1E+2}},"odd":null}}"#);
                 call.notify("notifications/message", &params).await;
             }
             call.text("ok").await;
@@ -132,7 +176,9 @@ pub(super) async fn play(call: &Call, name: &str) -> bool {
         }
         "resource_updated" => {
             let uri = arguments.uri.as_deref().unwrap_or("odd:resource");
-            call.core.announce("notifications/resources/updated", Some(uri)).await;
+            call.core
+                .announce("notifications/resources/updated", Some(uri))
+                .await;
             call.text("ok").await;
         }
         "lose_session" => {
@@ -182,12 +228,20 @@ async fn ask(call: &Call, method: &str, params: &str) {
 /// A page that no MCP client expects.
 pub(super) fn html() -> Op {
     let body = Bytes::from_static(b"<!DOCTYPE html><title>It works!</title>");
-    Op::Reply { status: 200, content_type: "text/html", body }
+    Op::Reply {
+        status: 200,
+        content_type: "text/html",
+        body,
+    }
 }
 
 /// The first half of an answer.
 fn opening(call: &Call) -> Bytes {
-    format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{"content":[{{"type":"text","text":""#, call.id.get()).into()
+    format!(
+        r#"{{"jsonrpc":"2.0","id":{},"result":{{"content":[{{"type":"text","text":""#,
+        call.id.get()
+    )
+    .into()
 }
 
 /// The definition of the tool that `list_changed` added `nth`.

@@ -61,7 +61,11 @@ impl OddServer {
         let address = listener.local_addr()?;
         let mut serving = JoinSet::new();
         serving.spawn(serve(listener, Arc::clone(&handle.0)));
-        Ok(Self { handle, address, _serving: serving })
+        Ok(Self {
+            handle,
+            address,
+            _serving: serving,
+        })
     }
 
     /// Where it listens.
@@ -98,7 +102,9 @@ async fn serve(listener: TcpListener, core: Arc<Core>) {
             _ = stream.set_nodelay(true);
             let service = service_fn(|request| respond(Arc::clone(&core), request, number));
             // A connection that breaks is what many of these tests are about.
-            _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+            _ = hyper::server::conn::http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
         });
         while connections.try_join_next().is_some() {}
     }
@@ -117,7 +123,11 @@ async fn respond(core: Arc<Core>, request: Request<Incoming>, connection: u64) -
     let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
     core.receive(Received {
         at: format!("{} {}", parts.method, parts.uri),
-        headers: parts.headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect(),
+        headers: parts
+            .headers
+            .iter()
+            .map(|(name, value)| (name.to_string(), text(value)))
+            .collect(),
         body: body.clone(),
         connection,
     });
@@ -142,7 +152,10 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 
 async fn post(core: Arc<Core>, era: Era, headers: &HeaderMap, body: &Bytes) -> Answer {
     let Some(message) = Message::parse(body) else {
-        return document(400, r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"Not JSON"}}"#.into());
+        return document(
+            400,
+            r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"Not JSON"}}"#.into(),
+        );
     };
     let session = header(headers, "mcp-session-id").map(str::to_owned);
     let odd = core.odd();
@@ -154,7 +167,12 @@ async fn post(core: Arc<Core>, era: Era, headers: &HeaderMap, body: &Bytes) -> A
         match &session {
             Some(session) if core.has_session(session) => {}
             Some(_) => return bare(404),
-            None => return document(400, error(&message, -32000, "Bad Request: Server not initialized")),
+            None => {
+                return document(
+                    400,
+                    error(&message, -32000, "Bad Request: Server not initialized"),
+                );
+            }
         }
     }
     let (id, method) = match (message.id.clone(), message.method.clone()) {
@@ -166,12 +184,25 @@ async fn post(core: Arc<Core>, era: Era, headers: &HeaderMap, body: &Bytes) -> A
         (None, _) => return bare(202),
     };
     let params = message.params();
-    if era == Era::Modern && let Some(fault) = mismatch(headers, &method, &params) {
+    if era == Era::Modern
+        && let Some(fault) = mismatch(headers, &method, &params)
+    {
         return document(400, error(&message, -32020, &fault));
     }
     let given = (era == Era::Legacy && handshake && !odd.sessionless).then(|| core.new_session());
     let (out, mut ops) = Out::new();
-    tokio::spawn(Call { core, era, id, method, params, session, out }.play());
+    tokio::spawn(
+        Call {
+            core,
+            era,
+            id,
+            method,
+            params,
+            session,
+            out,
+        }
+        .play(),
+    );
     // Without a first word the answer is one long silence; a method that ends so has cut the connection.
     let first = loop {
         match ops.recv().await {
@@ -191,9 +222,16 @@ async fn post(core: Arc<Core>, era: Era, headers: &HeaderMap, body: &Bytes) -> A
 fn mismatch(headers: &HeaderMap, method: &str, params: &Params) -> Option<String> {
     let version = params.meta.as_ref().and_then(|meta| meta.version.as_deref());
     let named = matches!(method, "tools/call" | "prompts/get" | "resources/read");
-    let name = if named { params.name.as_deref().or(params.uri.as_deref()) } else { None };
-    let expected =
-        [("mcp-protocol-version", version), ("mcp-method", Some(method)), ("mcp-name", name)];
+    let name = if named {
+        params.name.as_deref().or(params.uri.as_deref())
+    } else {
+        None
+    };
+    let expected = [
+        ("mcp-protocol-version", version),
+        ("mcp-method", Some(method)),
+        ("mcp-name", name),
+    ];
     expected.into_iter().find_map(|(header_name, expected)| {
         let found = header(headers, header_name).map(decoded);
         (found.as_deref() != expected && !(header_name == "mcp-name" && !named))
@@ -203,9 +241,13 @@ fn mismatch(headers: &HeaderMap, method: &str, params: &Params) -> Option<String
 
 /// A header value, taken out of its Base64 sentinel (M:basic/transports/streamable-http#Value Encoding).
 fn decoded(value: &str) -> String {
-    let coded = value.strip_prefix("=?base64?").and_then(|rest| rest.strip_suffix("?="));
+    let coded = value
+        .strip_prefix("=?base64?")
+        .and_then(|rest| rest.strip_suffix("?="));
     let bytes = coded.and_then(|coded| BASE64_STANDARD.decode(coded).ok());
-    bytes.and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_else(|| value.to_owned())
+    bytes
+        .and_then(|bytes| String::from_utf8(bytes).ok())
+        .unwrap_or_else(|| value.to_owned())
 }
 
 fn get(core: &Arc<Core>, headers: &HeaderMap) -> Answer {
@@ -217,7 +259,10 @@ fn get(core: &Arc<Core>, headers: &HeaderMap) -> Answer {
         _ => return bare(404),
     }
     let (out, ops) = Out::new();
-    core.listen(Listener { out, subscription: None });
+    core.listen(Listener {
+        out,
+        subscription: None,
+    });
     Ok(streaming(VecDeque::new(), ops))
 }
 
@@ -226,20 +271,38 @@ fn old_stream(core: &Arc<Core>) -> Response<Answering> {
     let session = core.new_session();
     let (out, ops) = Out::new();
     core.keep_channel(&session, out.clone());
-    core.listen(Listener { out, subscription: None });
+    core.listen(Listener {
+        out,
+        subscription: None,
+    });
     let endpoint = format!("event: endpoint\ndata: /messages?session={session}\n\n");
     streaming([endpoint.into()].into(), ops)
 }
 
 fn old_message(core: &Arc<Core>, query: Option<&str>, body: &Bytes) -> Answer {
     let session = query.and_then(|query| query.strip_prefix("session="));
-    let Some(out) = session.and_then(|session| core.channel(session)) else { return bare(404) };
-    let Some(message) = Message::parse(body) else { return bare(400) };
+    let Some(out) = session.and_then(|session| core.channel(session)) else {
+        return bare(404);
+    };
+    let Some(message) = Message::parse(body) else {
+        return bare(400);
+    };
     match (message.id.clone(), message.method.clone()) {
         (Some(id), Some(method)) => {
             let (core, params) = (Arc::clone(core), message.params());
             let session = session.map(str::to_owned);
-            tokio::spawn(Call { core, era: Era::Legacy, id, method, params, session, out }.play());
+            tokio::spawn(
+                Call {
+                    core,
+                    era: Era::Legacy,
+                    id,
+                    method,
+                    params,
+                    session,
+                    out,
+                }
+                .play(),
+            );
         }
         (Some(id), None) => core.answered(&id, &String::from_utf8_lossy(body)),
         (None, _) => {}
@@ -261,19 +324,36 @@ fn document(status: u16, body: Bytes) -> Answer {
 }
 
 fn whole(status: u16, content_type: Option<&'static str>, body: Bytes) -> Answer {
-    let ready = if body.is_empty() { VecDeque::new() } else { [body].into() };
-    let mut answer = Response::new(Answering { ready, more: None, framing: Framing::Json });
+    let ready = if body.is_empty() {
+        VecDeque::new()
+    } else {
+        [body].into()
+    };
+    let mut answer = Response::new(Answering {
+        ready,
+        more: None,
+        framing: Framing::Json,
+    });
     *answer.status_mut() = StatusCode::from_u16(status).map_err(|_| Cut)?;
     if let Some(content_type) = content_type {
-        answer.headers_mut().insert("content-type", http::HeaderValue::from_static(content_type));
+        answer
+            .headers_mut()
+            .insert("content-type", http::HeaderValue::from_static(content_type));
     }
     Ok(answer)
 }
 
 fn streaming(ready: VecDeque<Bytes>, more: mpsc::Receiver<Op>) -> Response<Answering> {
-    let mut answer = Response::new(Answering { ready, more: Some(more), framing: Framing::Sse });
+    let mut answer = Response::new(Answering {
+        ready,
+        more: Some(more),
+        framing: Framing::Sse,
+    });
     let headers = answer.headers_mut();
-    headers.insert("content-type", http::HeaderValue::from_static("text/event-stream"));
+    headers.insert(
+        "content-type",
+        http::HeaderValue::from_static("text/event-stream"),
+    );
     headers.insert("cache-control", http::HeaderValue::from_static("no-cache"));
     answer
 }
@@ -290,7 +370,11 @@ fn answering(first: Op, rest: mpsc::Receiver<Op>, sse: bool) -> Answer {
             answer.body_mut().more = Some(rest);
             Ok(answer)
         }
-        Op::Reply { status, content_type, body } => whole(status, Some(content_type), body),
+        Op::Reply {
+            status,
+            content_type,
+            body,
+        } => whole(status, Some(content_type), body),
         Op::Die => Err(Cut),
     }
 }
@@ -307,12 +391,17 @@ impl Body for Answering {
     type Data = Bytes;
     type Error = Cut;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         loop {
             if let Some(bytes) = self.ready.pop_front() {
                 return Poll::Ready(Some(Ok(Frame::data(bytes))));
             }
-            let Some(more) = &mut self.more else { return Poll::Ready(None) };
+            let Some(more) = &mut self.more else {
+                return Poll::Ready(None);
+            };
             let bytes = match (ready!(more.poll_recv(context)), self.framing) {
                 (None, _) => return Poll::Ready(None),
                 (Some(Op::Die), _) => return Poll::Ready(Some(Err(Cut))),

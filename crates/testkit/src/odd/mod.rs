@@ -153,7 +153,10 @@ impl Odd {
     /// A server with the handshake of the earlier versions.
     #[must_use]
     pub fn legacy() -> Self {
-        Self { era: Era::Legacy, ..Self::default() }
+        Self {
+            era: Era::Legacy,
+            ..Self::default()
+        }
     }
 
     /// The same, answering `method` as told.
@@ -191,7 +194,10 @@ impl Handle {
     /// The messages of `method` received so far, oldest first.
     #[must_use]
     pub fn all(&self, method: &str) -> Vec<Received> {
-        self.received().into_iter().filter(|received| received.method() == method).collect()
+        self.received()
+            .into_iter()
+            .filter(|received| received.method() == method)
+            .collect()
     }
 
     /// The last message of `method`.
@@ -246,7 +252,9 @@ impl Handle {
 
     /// Says that the resource `uri` was updated.
     pub async fn updated(&self, uri: &str) {
-        self.0.announce("notifications/resources/updated", Some(uri)).await;
+        self.0
+            .announce("notifications/resources/updated", Some(uri))
+            .await;
     }
 
     /// Lists one tool more (`grown_1`, `grown_2` …), without a word.

@@ -26,7 +26,11 @@ pub(super) enum Op {
     /// Bytes without any frame.
     Raw(Bytes),
     /// A whole HTTP answer; on other transports its body, on a line.
-    Reply { status: u16, content_type: &'static str, body: Bytes },
+    Reply {
+        status: u16,
+        content_type: &'static str,
+        body: Bytes,
+    },
     /// Bytes for stderr; dropped where there is none.
     Stderr(Bytes),
     /// Break off here: the connection is cut, the process exits.

@@ -23,7 +23,10 @@ impl Received {
     /// The value of the first header of this name, in lower case.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
     }
 
     /// The body as JSON; null when it is none.
@@ -56,13 +59,19 @@ impl Received {
         let mut text = serde_json::to_vec(&line)?;
         text.push(b'\n');
         // One write, so that processes that share a record do not mix their lines.
-        std::fs::OpenOptions::new().create(true).append(true).open(record)?.write_all(&text)
+        std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(record)?
+            .write_all(&text)
     }
 
     /// Reads such a record; what is not there yet is empty.
     pub(super) fn read_from(record: &Path) -> Vec<Self> {
         let text = std::fs::read_to_string(record).unwrap_or_default();
-        let lines = text.lines().filter_map(|line| serde_json::from_str::<Line>(line).ok());
+        let lines = text
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Line>(line).ok());
         lines
             .map(|line| Self {
                 at: line.at,
@@ -100,6 +109,9 @@ mod tests {
         received.append_to(&record).unwrap();
         received.append_to(&record).unwrap();
         assert_eq!(Received::read_from(&record), [received.clone(), received.clone()]);
-        assert_eq!((received.method().as_str(), received.header("mcp-name")), ("tools/call", Some("é")));
+        assert_eq!(
+            (received.method().as_str(), received.header("mcp-name")),
+            ("tools/call", Some("é"))
+        );
     }
 }

@@ -41,7 +41,10 @@ pub async fn serve_stdio(
     tokio::time::sleep(Duration::from_millis(odd.start_ms)).await;
     let (out, ops) = Out::new();
     if odd.banner {
-        out.send(Op::Raw(Bytes::from_static(b"odd server v1 (listening on stdio)\n\n{not json\n"))).await;
+        out.send(Op::Raw(Bytes::from_static(
+            b"odd server v1 (listening on stdio)\n\n{not json\n",
+        )))
+        .await;
     }
     let reading = read(core, input, out);
     tokio::select! {
@@ -55,8 +58,15 @@ async fn read(core: &Arc<Core>, input: impl AsyncRead + Unpin, out: Out) -> io::
     let mut lines = BufReader::new(input).split(b'\n');
     while let Some(line) = lines.next_segment().await? {
         let body = Bytes::from(line);
-        core.receive(Received { at: "stdin".to_owned(), headers: Vec::new(), body: body.clone(), connection: 0 });
-        let Some(message) = Message::parse(&body) else { continue };
+        core.receive(Received {
+            at: "stdin".to_owned(),
+            headers: Vec::new(),
+            body: body.clone(),
+            connection: 0,
+        });
+        let Some(message) = Message::parse(&body) else {
+            continue;
+        };
         let Some(id) = message.id.clone() else { continue };
         let Some(method) = message.method.clone() else {
             core.answered(&id, &String::from_utf8_lossy(&body));
@@ -64,10 +74,21 @@ async fn read(core: &Arc<Core>, input: impl AsyncRead + Unpin, out: Out) -> io::
         };
         let era = core.odd().era;
         if method == "initialize" && era == Era::Legacy {
-            core.listen(Listener { out: out.clone(), subscription: None });
+            core.listen(Listener {
+                out: out.clone(),
+                subscription: None,
+            });
         }
         let params = message.params();
-        let call = Call { core: Arc::clone(core), era, id, method, params, session: None, out: out.clone() };
+        let call = Call {
+            core: Arc::clone(core),
+            era,
+            id,
+            method,
+            params,
+            session: None,
+            out: out.clone(),
+        };
         calls.spawn(call.play());
         while calls.try_join_next().is_some() {}
     }
@@ -130,8 +151,14 @@ pub fn program(odd: &Odd) -> io::Result<Program> {
     let folder = tempfile::tempdir()?;
     let record = folder.path().join("record").display().to_string();
     let odd = serde_json::to_string(odd)?;
-    let args = ["--stdio", "--odd", &odd, "--record", &record].map(str::to_owned).to_vec();
-    Ok(Program { command: built()?, args, folder })
+    let args = ["--stdio", "--odd", &odd, "--record", &record]
+        .map(str::to_owned)
+        .to_vec();
+    Ok(Program {
+        command: built()?,
+        args,
+        folder,
+    })
 }
 
 /// A test of another crate cannot name this crate's binary in its build, so it is built when it is wanted.
@@ -146,12 +173,25 @@ fn built() -> io::Result<PathBuf> {
         .ok_or_else(|| io::Error::other("a test outside of any target folder"))?;
     let binary = profile.join(format!("odd-server{}", std::env::consts::EXE_SUFFIX));
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    if std::fs::metadata(&binary).and_then(|found| found.modified()).is_ok_and(|built| built >= newest(&sources)) {
+    if std::fs::metadata(&binary)
+        .and_then(|found| found.modified())
+        .is_ok_and(|built| built >= newest(&sources))
+    {
         return Ok(binary);
     }
     let mut cargo = Command::new(option_env!("CARGO").unwrap_or("cargo"));
-    cargo.args(["build", "--quiet", "-p", "gatepost-testkit", "--bin", "odd-server", "--target-dir"]);
-    cargo.arg(profile.parent().unwrap_or(profile)).current_dir(env!("CARGO_MANIFEST_DIR"));
+    cargo.args([
+        "build",
+        "--quiet",
+        "-p",
+        "gatepost-testkit",
+        "--bin",
+        "odd-server",
+        "--target-dir",
+    ]);
+    cargo
+        .arg(profile.parent().unwrap_or(profile))
+        .current_dir(env!("CARGO_MANIFEST_DIR"));
     if profile.ends_with("release") {
         cargo.arg("--release");
     }
@@ -159,7 +199,10 @@ fn built() -> io::Result<PathBuf> {
     if status.success() && binary.is_file() {
         Ok(binary)
     } else {
-        Err(io::Error::other(format!("cargo could not build {}: {status}", binary.display())))
+        Err(io::Error::other(format!(
+            "cargo could not build {}: {status}",
+            binary.display()
+        )))
     }
 }
 
@@ -168,7 +211,10 @@ fn newest(folder: &Path) -> SystemTime {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let times = entries.map(|entry| match entry.file_type() {
         Ok(kind) if kind.is_dir() => newest(&entry.path()),
-        _ => entry.metadata().and_then(|data| data.modified()).unwrap_or(SystemTime::UNIX_EPOCH),
+        _ => entry
+            .metadata()
+            .and_then(|data| data.modified())
+            .unwrap_or(SystemTime::UNIX_EPOCH),
     });
     times.max().unwrap_or(SystemTime::UNIX_EPOCH)
 }

@@ -17,15 +17,35 @@ pub(super) struct Tool {
 }
 
 const fn answers(name: &'static str, does: &'static str, result: &'static str) -> Tool {
-    Tool { name, does, definition: None, result: Some(result) }
+    Tool {
+        name,
+        does,
+        definition: None,
+        result: Some(result),
+    }
 }
 
-const fn listed(name: &'static str, does: &'static str, definition: &'static str, result: &'static str) -> Tool {
-    Tool { name, does, definition: Some(definition), result: Some(result) }
+const fn listed(
+    name: &'static str,
+    does: &'static str,
+    definition: &'static str,
+    result: &'static str,
+) -> Tool {
+    Tool {
+        name,
+        does,
+        definition: Some(definition),
+        result: Some(result),
+    }
 }
 
 const fn plays(name: &'static str, does: &'static str) -> Tool {
-    Tool { name, does, definition: None, result: None }
+    Tool {
+        name,
+        does,
+        definition: None,
+        result: None,
+    }
 }
 
 const OK: &str = r#"{@R"content":[{"type":"text","text":"ok"}]}"#;
@@ -111,25 +131,63 @@ pub(super) static TOOLS: &[Tool] = &[
             r#""content":[{"type":"text","text":"ok","_meta":{"com.example/inner":[1,2.50]}}],@R"isError":false}"#
         ),
     ),
-    answers("whitespace", "answers with blanks and tabs between its tokens", "{ @R\"content\" :\t[ ] , \"x\" : { } }"),
-    answers("structured_array", "answers with `structuredContent` that is a list", r#"{@R"content":[],"structuredContent":[1,"two",null]}"#),
-    answers("structured_text", "answers with `structuredContent` that is a text", r#"{@R"content":[],"structuredContent":"text"}"#),
+    answers(
+        "whitespace",
+        "answers with blanks and tabs between its tokens",
+        "{ @R\"content\" :\t[ ] , \"x\" : { } }",
+    ),
+    answers(
+        "structured_array",
+        "answers with `structuredContent` that is a list",
+        r#"{@R"content":[],"structuredContent":[1,"two",null]}"#,
+    ),
+    answers(
+        "structured_text",
+        "answers with `structuredContent` that is a text",
+        r#"{@R"content":[],"structuredContent":"text"}"#,
+    ),
     answers("empty_content", "answers with nothing", r#"{@R"content":[]}"#),
-    answers("is_error", "fails as tools do", r#"{@R"content":[{"type":"text","text":"no such luck"}],"isError":true,"odd":1}"#),
-    answers("id_last", "puts the id behind the result, and members around it that JSON-RPC does not know", OK),
+    answers(
+        "is_error",
+        "fails as tools do",
+        r#"{@R"content":[{"type":"text","text":"no such luck"}],"isError":true,"odd":1}"#,
+    ),
+    answers(
+        "id_last",
+        "puts the id behind the result, and members around it that JSON-RPC does not know",
+        OK,
+    ),
     plays("big_text", "answers with a text of `bytes` (16 MiB)"),
-    plays("rpc_error", "fails with a JSON-RPC error that carries vendor data"),
+    plays(
+        "rpc_error",
+        "fails with a JSON-RPC error that carries vendor data",
+    ),
     plays("echo", "answers with its arguments, byte for byte, as a text"),
     plays("pid", "answers with the id of the process"),
-    plays("grandchild", "answers with the id of the grandchild, if one was started"),
+    plays(
+        "grandchild",
+        "answers with the id of the grandchild, if one was started",
+    ),
     // Odd in when and how they answer.
     plays("slow", "answers after `ms` (200)"),
     plays("never", "never answers"),
-    plays("exit", "ends the process, or closes the connection, instead of answering"),
-    plays("die_mid_stream", "breaks off in the middle of its answer; `as`: json (default) or sse"),
+    plays(
+        "exit",
+        "ends the process, or closes the connection, instead of answering",
+    ),
+    plays(
+        "die_mid_stream",
+        "breaks off in the middle of its answer; `as`: json (default) or sse",
+    ),
     plays("not_json", "answers with a page of HTML"),
-    plays("garbage_line", "sends a line, or event, that is not JSON, then its answer"),
-    plays("endless_line", "begins an answer that never ends; `as`: json or sse"),
+    plays(
+        "garbage_line",
+        "sends a line, or event, that is not JSON, then its answer",
+    ),
+    plays(
+        "endless_line",
+        "begins an answer that never ends; `as`: json or sse",
+    ),
     plays("endless_events", "sends notifications without end"),
     plays("over_max", "answers with a text of `bytes` (65 MiB)"),
     plays("wrong_id", "answers under an id that nobody used, and only that"),
@@ -137,15 +195,33 @@ pub(super) static TOOLS: &[Tool] = &[
     plays("http_status", "answers with HTTP `status` (500) and `body`"),
     plays("flood_stderr", "writes `bytes` (1 MiB) to stderr, then answers"),
     // Odd in what else they send.
-    plays("progress", "sends `count` (3) notes of progress under the caller's token, then answers"),
-    plays("foreign_progress", "sends progress under a token that nobody gave, then answers"),
+    plays(
+        "progress",
+        "sends `count` (3) notes of progress under the caller's token, then answers",
+    ),
+    plays(
+        "foreign_progress",
+        "sends progress under a token that nobody gave, then answers",
+    ),
     plays("log", "sends a log message of every level, then answers"),
     plays("list_changed", "lists one tool more, says so, then answers"),
-    plays("resource_updated", "says that `uri` (odd:resource) was updated, then answers"),
+    plays(
+        "resource_updated",
+        "says that `uri` (odd:resource) was updated, then answers",
+    ),
     plays("lose_session", "forgets the caller's session, then answers"),
-    plays("ask_elicitation", "asks the user and answers with the user's answer, byte for byte"),
-    plays("ask_sampling", "asks for a completion and answers with it, byte for byte"),
-    plays("ask_roots", "asks for the roots and answers with them, byte for byte"),
+    plays(
+        "ask_elicitation",
+        "asks the user and answers with the user's answer, byte for byte",
+    ),
+    plays(
+        "ask_sampling",
+        "asks for a completion and answers with it, byte for byte",
+    ),
+    plays(
+        "ask_roots",
+        "asks for the roots and answers with them, byte for byte",
+    ),
 ];
 
 /// Fixed results of other methods than `tools/call`.
@@ -198,7 +274,8 @@ const CAPABILITIES: &str = concat!(
 );
 
 /// The text of the JSON-RPC error that the tool `rpc_error` fails with.
-pub const ERROR: &str = r#"{"data":{"z":1,"a":18446744073709551616},"message":"odd \u00e9","code":-31999,"x":1E+2}"#;
+pub const ERROR: &str =
+    r#"{"data":{"z":1,"a":18446744073709551616},"message":"odd \u00e9","code":-31999,"x":1E+2}"#;
 
 /// The exact bytes of `result` that the odd server answers with: for a tool by its name, for any other
 /// method by the method's.
@@ -222,13 +299,18 @@ pub fn result_bytes(name: &str, era: Era) -> Vec<u8> {
 #[must_use]
 #[expect(clippy::panic, reason = "a typing error in a test must stop it at once")]
 pub fn definition_bytes(name: &str) -> Vec<u8> {
-    let Some(tool) = TOOLS.iter().find(|tool| tool.name == name) else { panic!("`{name}` is no odd tool") };
+    let Some(tool) = TOOLS.iter().find(|tool| tool.name == name) else {
+        panic!("`{name}` is no odd tool")
+    };
     tool.definition().into_owned().into_bytes()
 }
 
 /// The names of the tools that answer with fixed bytes: all of what a fidelity test calls, but `big_text`.
 pub fn fixed_tools() -> impl Iterator<Item = &'static str> {
-    TOOLS.iter().filter(|tool| tool.result.is_some()).map(|tool| tool.name)
+    TOOLS
+        .iter()
+        .filter(|tool| tool.result.is_some())
+        .map(|tool| tool.name)
 }
 
 /// The names of the methods that answer with fixed bytes and lie outside `tools/call`.
@@ -238,7 +320,8 @@ pub fn fixed_methods() -> impl Iterator<Item = &'static str> {
 
 impl Tool {
     pub(super) fn definition(&self) -> Cow<'static, str> {
-        self.definition.map_or_else(|| plain_definition(self.name, self.does).into(), Cow::Borrowed)
+        self.definition
+            .map_or_else(|| plain_definition(self.name, self.does).into(), Cow::Borrowed)
     }
 }
 
@@ -248,8 +331,16 @@ pub(super) fn plain_definition(name: &str, does: &str) -> String {
 }
 
 pub(super) fn fixed_result(name: &str, era: Era) -> Option<String> {
-    let tool = TOOLS.iter().find(|tool| tool.name == name).and_then(|tool| tool.result);
-    let method = || METHODS.iter().find(|(method, _)| *method == name).map(|(_, result)| *result);
+    let tool = TOOLS
+        .iter()
+        .find(|tool| tool.name == name)
+        .and_then(|tool| tool.result);
+    let method = || {
+        METHODS
+            .iter()
+            .find(|(method, _)| *method == name)
+            .map(|(_, result)| *result)
+    };
     Some(filled(tool.or_else(method)?, era))
 }
 
@@ -263,7 +354,11 @@ pub(super) fn big_text(bytes: usize, era: Era) -> Vec<u8> {
 
 /// The result of `server/discover`, naming `versions`.
 pub(super) fn discovered(versions: &[&str]) -> String {
-    let versions = versions.iter().map(|version| format!("\"{version}\"")).collect::<Vec<_>>().join(",");
+    let versions = versions
+        .iter()
+        .map(|version| format!("\"{version}\""))
+        .collect::<Vec<_>>()
+        .join(",");
     filled(
         &format!(
             concat!(
@@ -293,7 +388,10 @@ pub(super) fn initialized(version: &str) -> String {
 /// Puts what `era` demands into a template.
 pub(super) fn filled(template: &str, era: Era) -> String {
     let (result_type, caching) = match era {
-        Era::Modern => (r#""resultType":"complete","#, r#","ttlMs":60000,"cacheScope":"public""#),
+        Era::Modern => (
+            r#""resultType":"complete","#,
+            r#","ttlMs":60000,"cacheScope":"public""#,
+        ),
         Era::Legacy => ("", ""),
     };
     template.replace("@R", result_type).replace("@C", caching)
@@ -314,7 +412,10 @@ mod tests {
         for era in [Era::Modern, Era::Legacy] {
             for name in fixed_tools().chain(fixed_methods()) {
                 let text = String::from_utf8(result_bytes(name, era)).unwrap();
-                assert!(is_json(&text) && !text.contains('\n') && !text.contains('@'), "{name}: {text}");
+                assert!(
+                    is_json(&text) && !text.contains('\n') && !text.contains('@'),
+                    "{name}: {text}"
+                );
                 let typed = text.contains(r#""resultType":"complete""#);
                 assert_eq!(typed, era == Era::Modern && text != "{}", "{name}: {text}");
             }
@@ -328,7 +429,10 @@ mod tests {
     fn every_definition_is_json_and_names_its_tool() {
         for tool in TOOLS {
             let text = String::from_utf8(definition_bytes(tool.name)).unwrap();
-            assert!(is_json(&text) && text.contains(&format!(r#""name":"{}""#, tool.name)), "{text}");
+            assert!(
+                is_json(&text) && text.contains(&format!(r#""name":"{}""#, tool.name)),
+                "{text}"
+            );
             assert!(!tool.does.is_empty());
         }
     }
@@ -336,7 +440,10 @@ mod tests {
     #[test]
     fn a_big_text_is_as_big_as_it_says() {
         let result = result_bytes("big_text", Era::Legacy);
-        assert_eq!(result.len(), (16 << 20) + r#"{"content":[{"type":"text","text":""}]}"#.len());
+        assert_eq!(
+            result.len(),
+            (16 << 20) + r#"{"content":[{"type":"text","text":""}]}"#.len()
+        );
     }
 
     #[test]
