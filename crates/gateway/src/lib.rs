@@ -1,5 +1,49 @@
 //! The data path of Gatepost: transport, identity, pipeline, routing, upstream.
+//!
+//! A [`Gate`] is built from a checked configuration, opened, and served over HTTP ([`http`]) or a pair of pipes
+//! ([`stdio`]). The journey of a message is one file, `path.rs`.
 
+mod admit;
+mod answer;
+mod authorize;
+mod catalog;
+mod conversation;
+mod deliver;
+mod gate;
+mod here;
+mod identify;
+mod inbound;
+mod listen;
+mod metrics;
 mod module;
+mod notice;
+mod ops;
+mod path;
+mod receive;
+mod refusal;
+mod resolve;
+mod respond;
+mod seal;
+mod session;
+mod transport;
+mod upstream;
 
+pub use gate::{BuildError, Gate, Modules, Phase, Snapshot};
 pub use module::{Module, Serving};
+pub use seal::SealError;
+pub use transport::{
+    connection::{Connection, OpenError},
+    http, stdio,
+};
+pub use upstream::{CallError, Cause, Health, HealthState, Server};
+
+/// The proofs that stages leave behind. They can be named here, and made nowhere else.
+pub mod stages {
+    pub use crate::{
+        admit::Admitted,
+        authorize::Permitted,
+        identify::Identified,
+        inbound::{Arrival, Inbound},
+        resolve::Resolved,
+    };
+}

@@ -1,0 +1,224 @@
+//! A server that answers what a test tells it to.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use gatepost_policy::{Access, EffectRules, Pattern, Selection, ViewRules};
+use tokio::{sync::broadcast, time::sleep};
+
+use super::{
+    Catalog, EndpointName, Plan,
+    source::{About, Answer, ListKind, Source},
+    view::Rules,
+};
+use crate::{
+    seal::Sealer,
+    upstream::{CallError, Cause, Change},
+};
+
+pub(super) struct Fake {
+    name: Arc<str>,
+    pub(super) remote: bool,
+    state: Mutex<State>,
+    changes: broadcast::Sender<Change>,
+    asked: [AtomicUsize; 4],
+    greeted: AtomicUsize,
+}
+
+struct State {
+    about: About,
+    pages: HashMap<(ListKind, Option<String>), Answer>,
+    down: bool,
+    delay: Duration,
+}
+
+impl Fake {
+    /// A local legacy server that announces its changes and has nothing.
+    pub(super) fn new(name: &str) -> Self {
+        let about = About {
+            modern: false,
+            capabilities: r#"{"tools":{"listChanged":true},"prompts":{"listChanged":true},"resources":{"listChanged":true}}"#
+                .into(),
+            info: None,
+            instructions: None,
+        };
+        let state = State { about, pages: HashMap::new(), down: false, delay: Duration::ZERO };
+        Self {
+            name: name.into(),
+            remote: false,
+            state: Mutex::new(state),
+            changes: broadcast::Sender::new(16),
+            asked: Default::default(),
+            greeted: AtomicUsize::new(0),
+        }
+    }
+
+    pub(super) fn remote(mut self) -> Self {
+        self.remote = true;
+        self
+    }
+
+    pub(super) fn about(self, change: impl FnOnce(&mut About)) -> Self {
+        change(&mut self.state.lock().unwrap().about);
+        self
+    }
+
+    pub(super) fn capabilities(self, capabilities: &'static str) -> Self {
+        self.about(|about| about.capabilities = capabilities.into())
+    }
+
+    /// One page of a list, as the whole `result`.
+    pub(super) fn page(self, kind: ListKind, cursor: Option<&str>, result: &str) -> Self {
+        self.answer(kind, cursor, Answer::Result(result.to_owned().into()));
+        self
+    }
+
+    /// A list of one page with these items.
+    pub(super) fn items(self, kind: ListKind, items: &[&str]) -> Self {
+        self.set_items(kind, items);
+        self
+    }
+
+    pub(super) fn tools(self, names: &[&str]) -> Self {
+        self.set_tools(names);
+        self
+    }
+
+    pub(super) fn answer(&self, kind: ListKind, cursor: Option<&str>, answer: Answer) {
+        self.state.lock().unwrap().pages.insert((kind, cursor.map(str::to_owned)), answer);
+    }
+
+    pub(super) fn set_items(&self, kind: ListKind, items: &[&str]) {
+        let result = format!(r#"{{"{}":[{}]}}"#, kind.member(), items.join(","));
+        self.answer(kind, None, Answer::Result(result.into()));
+    }
+
+    pub(super) fn set_tools(&self, names: &[&str]) {
+        let items: Vec<String> = names.iter().map(|name| format!(r#"{{"name":"{name}"}}"#)).collect();
+        self.set_items(ListKind::Tools, &items.iter().map(String::as_str).collect::<Vec<_>>());
+    }
+
+    pub(super) fn set_down(&self, down: bool) {
+        self.state.lock().unwrap().down = down;
+    }
+
+    pub(super) fn set_delay(&self, delay: Duration) {
+        self.state.lock().unwrap().delay = delay;
+    }
+
+    pub(super) fn announce(&self, change: Change) {
+        self.changes.send(change).unwrap();
+    }
+
+    /// How often a list was asked for.
+    pub(super) fn asked(&self, kind: ListKind) -> usize {
+        self.asked[kind as usize].load(Ordering::Relaxed)
+    }
+
+    /// How often it was greeted, also in vain.
+    pub(super) fn greeted(&self) -> usize {
+        self.greeted.load(Ordering::Relaxed)
+    }
+
+    async fn reach(&self) -> Result<(), CallError> {
+        let (down, delay) = {
+            let state = self.state.lock().unwrap();
+            (state.down, state.delay)
+        };
+        if !delay.is_zero() {
+            sleep(delay).await;
+        }
+        if !down {
+            return Ok(());
+        }
+        let server = Arc::clone(&self.name);
+        Err(CallError { server, cause: Cause::Unreachable("connection refused".into()), retry_safe: true })
+    }
+}
+
+impl Source for Fake {
+    fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    fn is_remote(&self) -> bool {
+        self.remote
+    }
+
+    async fn about(&self) -> Result<About, CallError> {
+        self.greeted.fetch_add(1, Ordering::Relaxed);
+        self.reach().await?;
+        Ok(self.state.lock().unwrap().about.clone())
+    }
+
+    async fn page(&self, kind: ListKind, cursor: Option<&str>) -> Result<Answer, CallError> {
+        self.asked[kind as usize].fetch_add(1, Ordering::Relaxed);
+        let answer = self.state.lock().unwrap().pages.get(&(kind, cursor.map(str::to_owned))).cloned();
+        self.reach().await?;
+        Ok(answer.unwrap_or(Answer::Error { code: -32601, message: "Method not found".into() }))
+    }
+
+    fn changes(&self) -> broadcast::Receiver<Change> {
+        self.changes.subscribe()
+    }
+
+    async fn watch(&self) {
+        std::future::pending().await
+    }
+}
+
+pub(super) fn sealer() -> Arc<Sealer> {
+    Arc::new(Sealer::new(&["a secret of the tests"]).unwrap())
+}
+
+pub(super) fn plan(fake: &Arc<Fake>) -> Plan<Fake> {
+    Plan { source: Arc::clone(fake), effects: EffectRules::default(), identity: "one".into() }
+}
+
+/// The rules of `/mcp`.
+pub(super) fn all() -> Rules {
+    Rules {
+        name: EndpointName::All,
+        view: ViewRules::everything(),
+        rename: Vec::new(),
+        description: None,
+        single: false,
+    }
+}
+
+/// The rules of `/mcp/<server>`.
+pub(super) fn single(server: &str) -> Rules {
+    Rules { name: named(server), single: true, ..all() }
+}
+
+/// The rules of a view.
+pub(super) fn selection(name: &str, include: &[&str], exclude: &[&str], access: Access, rename: &[(&str, &str)]) -> Rules {
+    let compile = |texts: &[&str]| texts.iter().map(|text| Pattern::new(text).unwrap()).collect::<Vec<_>>();
+    let selection = Selection { include: Some(compile(include)), exclude: compile(exclude) };
+    Rules {
+        name: named(name),
+        view: ViewRules { selection, access },
+        rename: rename.iter().map(|(from, to)| ((*from).to_owned(), (*to).to_owned())).collect(),
+        ..all()
+    }
+}
+
+pub(super) fn named(name: &str) -> EndpointName {
+    EndpointName::Named(name.into())
+}
+
+/// A catalog that has fetched everything. Time must be paused.
+pub(super) async fn started(plans: Vec<Plan<Fake>>, rules: Vec<Rules>) -> Arc<Catalog<Fake>> {
+    let catalog = Catalog::build(plans, rules, None, sealer());
+    catalog.start();
+    for endpoint in catalog.endpoints() {
+        catalog.settled(&endpoint).await;
+    }
+    catalog
+}

@@ -411,3 +411,6 @@ pub(super) fn milliseconds(text: &[u8]) -> Option<Duration> {
     let text = std::str::from_utf8(text).ok()?;
     Some(Duration::from_millis(text.parse().unwrap_or(DAY).min(DAY)))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,111 @@
+//! May they? The only maker of [`Permitted`], without which no server can be called.
+//!
+//! Lists are compiled with the same `policy::decide`, so what is listed can be called and what is not listed cannot.
+
+use std::sync::Arc;
+
+use gatepost_policy::{Decision, decide};
+use gatepost_protocol::{envelope::Request, headers::HeaderParams, method::Method};
+
+use crate::{
+    inbound::{Cancellation, Client, Inbound, Trace},
+    refusal::Refusal,
+    resolve::{Resolved, Target, There},
+    upstream::Server,
+};
+
+/// Proof that this principal may make this call, through this endpoint, now. Only [`authorize`] makes it, and
+/// `Server::call` takes nothing else.
+///
+/// ```compile_fail
+/// use gatepost_gateway::stages::{Inbound, Permitted, There};
+/// fn forge(inbound: Inbound, there: There) -> Permitted {
+///     Permitted { inbound, there }
+/// }
+/// ```
+pub struct Permitted {
+    inbound: Arc<Inbound>,
+    there: There,
+}
+
+/// What the gate answers by itself, and what a server answers.
+pub(crate) enum Fork {
+    /// The gate.
+    Here(Arc<Inbound>, Method),
+    /// A server.
+    There(Permitted),
+}
+
+impl Permitted {
+    pub(crate) fn inbound(&self) -> &Arc<Inbound> {
+        &self.inbound
+    }
+
+    /// The request as the client sent it, with the client's id and the public name.
+    pub(crate) fn request(&self) -> &Request {
+        &self.inbound.request
+    }
+
+    /// The server it goes to.
+    pub(crate) fn server(&self) -> &Arc<Server> {
+        &self.there.server
+    }
+
+    /// `None` for a vendor's method.
+    pub(crate) fn method(&self) -> Option<Method> {
+        self.there.method
+    }
+
+    /// What the tool or prompt is called there; `None` where the name stays as it is.
+    pub(crate) fn original_name(&self) -> Option<&str> {
+        self.there.original.as_deref()
+    }
+
+    /// Who asks.
+    pub(crate) fn client(&self) -> &Client {
+        &self.inbound.client
+    }
+
+    /// The trace it belongs to.
+    pub(crate) fn trace(&self) -> Trace<'_> {
+        self.inbound.trace()
+    }
+
+    /// What the tool's schema wants to see in headers.
+    pub(crate) fn header_params(&self) -> Option<&HeaderParams> {
+        self.there.header_params()
+    }
+
+    /// The client's wish to end this call.
+    pub(crate) fn cancellation(&self) -> &Arc<Cancellation> {
+        &self.inbound.cancellation
+    }
+}
+
+/// Asks the policy.
+pub(crate) fn authorize(resolved: Resolved) -> Result<Fork, Refusal> {
+    let (inbound, target) = resolved.into_parts();
+    let there = match target {
+        Target::Gate(method) => return Ok(Fork::Here(inbound, method)),
+        Target::Server(there) => there,
+    };
+    let action = there.action();
+    let principal = &inbound.client.principal;
+    if let Decision::Deny(reason) = decide(principal, inbound.view.rules(), &action) {
+        tracing::info!(target: "gatepost::denied", %principal, server = action.server, name = action.name, %reason);
+        return Err(hidden(&inbound.request, &there));
+    }
+    Ok(Fork::There(Permitted { inbound, there }))
+}
+
+/// A forbidden name and an unknown one look alike to those who may not see it.
+fn hidden(request: &Request, there: &There) -> Refusal {
+    let name = |param| request.param_text(param).unwrap_or_default().into_owned();
+    match there.method {
+        Some(Method::ToolsCall) => Refusal::UnknownName { kind: "tool", name: name("name") },
+        Some(Method::PromptsGet) => Refusal::UnknownName { kind: "prompt", name: name("name") },
+        Some(Method::ResourcesRead) => Refusal::UnknownResource(name("uri")),
+        Some(Method::CompletionComplete) => Refusal::params("there is nothing of that name to complete"),
+        _ => Refusal::UnknownMethod(request.method().to_owned()),
+    }
+}

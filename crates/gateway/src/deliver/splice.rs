@@ -1,0 +1,73 @@
+//! A large answer passes while it arrives: only its id is exchanged on the way.
+
+use bytes::Bytes;
+use futures_util::{Stream, stream};
+use gatepost_protocol::framing::{IdSplicer, Seen, SpliceEdits};
+
+use super::Exchange;
+use crate::{
+    transport::Broken,
+    upstream::{CallError, Cause, Partial},
+};
+
+/// What the beginning of a large answer shows.
+pub(super) enum Begun<S> {
+    /// A result, in the client's form.
+    Result(S),
+    /// An error, or a result that must be seen whole.
+    Other(Partial),
+}
+
+/// Looks at the beginning. A result between equal versions passes; everything else is untouched.
+pub(super) fn begin(
+    partial: Partial,
+    exchange: &Exchange,
+) -> Result<Begun<impl Stream<Item = Result<Bytes, Broken>> + Send + use<>>, CallError> {
+    if !exchange.may_splice() {
+        return Ok(Begun::Other(partial));
+    }
+    let mut splicer = IdSplicer::new(SpliceEdits { id: exchange.id.clone(), ..SpliceEdits::default() });
+    let mut ready = Vec::new();
+    splicer.feed(&partial.head, &mut ready).map_err(|error| {
+        partial.context.error(Cause::Nonsense(error.to_string()), false)
+    })?;
+    if splicer.seen() != Some(Seen::Result) {
+        return Ok(Begun::Other(partial));
+    }
+    ready.reverse();
+    let passing = Passing { partial, splicer, ready, ended: false };
+    Ok(Begun::Result(stream::try_unfold(passing, |mut passing| async move {
+        Ok(passing.next().await?.map(|chunk| (chunk, passing)))
+    })))
+}
+
+struct Passing {
+    partial: Partial,
+    splicer: IdSplicer,
+    /// Pieces to hand on, last first.
+    ready: Vec<Bytes>,
+    ended: bool,
+}
+
+impl Passing {
+    async fn next(&mut self) -> Result<Option<Bytes>, Broken> {
+        loop {
+            if let Some(piece) = self.ready.pop() {
+                return Ok(Some(piece));
+            }
+            if self.ended {
+                return Ok(None);
+            }
+            match self.partial.chunk().await? {
+                Some(chunk) => {
+                    self.splicer.feed(&chunk, &mut self.ready)?;
+                    self.ready.reverse();
+                }
+                None => {
+                    self.splicer.finish()?;
+                    self.ended = true;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! The gate itself: what lives as long as the process does, and the configuration it currently follows.
+
+use std::{
+    collections::HashMap,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use gatepost_config::Config;
+use gatepost_policy::Principal;
+use tokio::sync::watch;
+
+use crate::{
+    admit::Occupancy,
+    catalog::{Catalog, EndpointName, View},
+    conversation::Conversations,
+    metrics::Metrics,
+    module::Module,
+    seal::{SealError, Sealer, random},
+    session::Sessions,
+    upstream::{Context, ContextError, Server},
+};
+
+/// Where the gate is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Phase {
+    /// Not listening yet.
+    Starting,
+    /// Taking calls.
+    Ready,
+    /// Told to stop: finishing what it has.
+    Draining,
+}
+
+/// Everything that outlives a configuration.
+pub struct Gate {
+    snapshot: ArcSwap<Snapshot>,
+    pub(crate) sessions: Sessions,
+    pub(crate) conversations: Arc<Conversations>,
+    pub(crate) metrics: Metrics,
+    pub(crate) occupancy: Arc<Occupancy>,
+    /// The one principal there is while no identity is configured.
+    pub(crate) local: Principal,
+    /// Keeps the request ids of two processes apart.
+    pub(crate) id_seed: u64,
+    phase: AtomicU8,
+    stopping: watch::Sender<bool>,
+}
+
+/// One configuration, compiled. Immutable: a new configuration makes a new snapshot, and a request keeps the one it
+/// began with.
+pub struct Snapshot {
+    pub(crate) config: Config,
+    pub(crate) servers: Vec<Arc<Server>>,
+    pub(crate) catalog: Arc<Catalog>,
+    endpoints: HashMap<Box<str>, Arc<Endpoint>>,
+}
+
+/// One URL: `/mcp` or `/mcp/<name>`.
+pub struct Endpoint {
+    pub(crate) name: EndpointName,
+    /// The path's last part; empty for `/mcp`.
+    pub(crate) path: Box<str>,
+    pub(crate) catalog: Arc<Catalog>,
+}
+
+/// Where modules come from: the binary knows them, the gateway does not.
+pub type Modules<'a> = dyn Fn(&str, &serde_json::Map<String, serde_json::Value>) -> Result<Arc<dyn Module>, String> + 'a;
+
+/// Why the gate could not be built.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// Keys.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// TLS roots and the like.
+    #[error(transparent)]
+    Context(#[from] ContextError),
+    /// A module refused its options.
+    #[error("servers.{server}: {reason}")]
+    Module {
+        /// The server's name.
+        server: String,
+        /// In the module's words.
+        reason: String,
+    },
+}
+
+impl Gate {
+    /// Compiles a configuration. Starts nothing: see [`Gate::open`].
+    pub fn build(config: Config, modules: &Modules<'_>, supervisor: gatepost_process::Supervisor) -> Result<Arc<Self>, BuildError> {
+        let sealer = Arc::new(sealer(&config)?);
+        let context = Context::new(&config, supervisor)?;
+        let mut servers = Vec::with_capacity(config.servers.len());
+        for server in &config.servers {
+            let module = match &server.kind {
+                gatepost_config::ServerKind::Module { name, options } => {
+                    let failed = |reason| BuildError::Module { server: server.name.clone(), reason };
+                    Some(modules(name, options.expose()).map_err(failed)?)
+                }
+                _ => None,
+            };
+            servers.push(Server::new(server, module, &context));
+        }
+        let catalog = Catalog::new(servers.clone(), &config, Arc::clone(&sealer));
+        let sessions = Sessions::new(sealer, config.session_expiry);
+        let metrics = Metrics::default();
+        let snapshot = {
+            let endpoints = catalog.endpoints().map(|name| {
+                let path: Box<str> = match &name {
+                    EndpointName::All => "".into(),
+                    EndpointName::Named(name) => (**name).into(),
+                };
+                let endpoint = Endpoint { name, path: path.clone(), catalog: Arc::clone(&catalog) };
+                (path, Arc::new(endpoint))
+            });
+            Arc::new(Snapshot { endpoints: endpoints.collect(), config, servers, catalog: Arc::clone(&catalog) })
+        };
+        Ok(Arc::new(Self {
+            snapshot: ArcSwap::new(snapshot),
+            sessions,
+            conversations: Arc::default(),
+            metrics,
+            occupancy: Arc::default(),
+            local: Principal::local(),
+            id_seed: random::<8>().map(u64::from_be_bytes)?,
+            phase: AtomicU8::new(Phase::Starting as u8),
+            stopping: watch::Sender::new(false),
+        }))
+    }
+
+    /// Begins to take calls: catalogs are fetched in the background from now on.
+    pub fn open(&self) {
+        self.snapshot.load().catalog.start();
+        self.phase.store(Phase::Ready as u8, Relaxed);
+    }
+
+    /// The configuration in force.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+
+    /// The endpoint at `/mcp` (empty path) or `/mcp/<path>`.
+    pub(crate) fn endpoint(&self, path: &str) -> Option<Arc<Endpoint>> {
+        self.snapshot.load().endpoints.get(path).cloned()
+    }
+
+    /// Where the gate is in its life.
+    pub fn phase(&self) -> Phase {
+        match self.phase.load(Relaxed) {
+            0 => Phase::Starting,
+            1 => Phase::Ready,
+            _ => Phase::Draining,
+        }
+    }
+
+    /// Tells everybody to finish: readiness goes off, listeners close, long streams end gracefully.
+    pub fn drain(&self) {
+        self.phase.store(Phase::Draining as u8, Relaxed);
+        self.stopping.send_replace(true);
+    }
+
+    /// Turns true once the gate drains.
+    pub(crate) fn stopping(&self) -> watch::Receiver<bool> {
+        self.stopping.subscribe()
+    }
+
+    /// Waits until the gate drains.
+    pub(crate) async fn until_stopping(&self) {
+        // The sender lives in `self`, so waiting cannot fail.
+        let _ = self.stopping().wait_for(|stopping| *stopping).await;
+    }
+
+    /// How many calls are in flight.
+    pub fn in_flight(&self) -> usize {
+        self.occupancy.now()
+    }
+
+    /// Ends every server: pipes are closed, processes get `grace` and are then killed, sessions are deleted.
+    pub async fn close(&self, grace: Duration) {
+        let snapshot = self.snapshot();
+        snapshot.catalog.stop();
+        let stops = snapshot.servers.iter().map(|server| server.stop(grace));
+        futures_util::future::join_all(stops).await;
+    }
+}
+
+impl Snapshot {
+    /// The configuration as it was checked.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The servers, in the configuration's order.
+    pub fn servers(&self) -> &[Arc<Server>] {
+        &self.servers
+    }
+}
+
+impl Endpoint {
+    /// The lists as they are now; nothing once the endpoint is gone.
+    pub(crate) fn view(&self) -> Option<Arc<View>> {
+        self.catalog.view(&self.name)
+    }
+
+    /// The servers behind it.
+    pub(crate) fn servers(&self) -> Vec<Arc<Server>> {
+        self.view().map(|view| view.servers().map(Arc::clone).collect()).unwrap_or_default()
+    }
+
+    /// As clients know it.
+    pub(crate) fn url_path(&self) -> String {
+        if self.path.is_empty() { "/mcp".to_owned() } else { format!("/mcp/{}", self.path) }
+    }
+}
+
+fn sealer(config: &Config) -> Result<Sealer, SealError> {
+    if config.sealing_keys.is_empty() {
+        Sealer::kept_in(Path::new(&config.data_dir))
+    } else {
+        Sealer::new(&config.sealing_keys.iter().map(gatepost_config::Secret::expose).collect::<Vec<_>>())
+    }
+}

@@ -1,0 +1,154 @@
+//! What the gate answers by itself: handshake, discovery, lists, session settings, change streams.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use gatepost_protocol::{envelope::Request, method::Method, translate::LogLevel};
+
+use crate::{
+    answer::Answer,
+    catalog::ListKind,
+    gate::Gate,
+    inbound::{Carrier, Inbound},
+    listen,
+    receive::internal,
+    refusal::Refusal,
+    session::Session,
+    upstream::Server,
+};
+
+/// How long a subscription may take to reach its server before the client is told that it did not.
+const SUBSCRIBE_WITHIN: Duration = Duration::from_secs(2);
+
+/// Answers a request that needs no single server.
+pub(crate) async fn answer(gate: &Arc<Gate>, inbound: Arc<Inbound>, method: Method) -> Result<Answer, Refusal> {
+    match method {
+        Method::Initialize => initialize(gate, &inbound).await,
+        Method::Discover => {
+            let view = settled(&inbound).await?;
+            Ok(Answer::result(id(&inbound.request), view.discover()))
+        }
+        Method::ToolsList => list(&inbound, ListKind::Tools).await,
+        Method::PromptsList => list(&inbound, ListKind::Prompts).await,
+        Method::ResourcesList => list(&inbound, ListKind::Resources).await,
+        Method::ResourceTemplatesList => list(&inbound, ListKind::Templates).await,
+        Method::Ping => Ok(empty(&inbound)),
+        Method::LoggingSetLevel => set_level(gate, &inbound),
+        Method::ResourcesSubscribe => subscribe(gate, &inbound).await,
+        Method::ResourcesUnsubscribe => unsubscribe(gate, &inbound).await,
+        Method::SubscriptionsListen => listen::open(gate, inbound).await,
+        _ => Err(Refusal::UnknownMethod(inbound.request.method().to_owned())),
+    }
+}
+
+fn id(request: &Request) -> &[u8] {
+    request.id().bytes()
+}
+
+/// An empty result.
+fn empty(inbound: &Inbound) -> Answer {
+    let result: &'static [u8] =
+        if inbound.client.version.is_modern() { br#"{"resultType":"complete"}"# } else { b"{}" };
+    Answer::result(id(&inbound.request), Bytes::from_static(result))
+}
+
+/// The endpoint's lists, once servers never seen before have had a moment to say what they offer.
+async fn settled(inbound: &Inbound) -> Result<Arc<crate::catalog::View>, Refusal> {
+    let endpoint = inbound.endpoint();
+    endpoint.catalog.settled(&endpoint.name).await;
+    endpoint.view().ok_or_else(|| Refusal::NoEndpoint(endpoint.url_path()))
+}
+
+/// 2025-11-25 basic/lifecycle#Initialization. The session begins with the answer; stdio has no header to carry it.
+async fn initialize(gate: &Gate, inbound: &Inbound) -> Result<Answer, Refusal> {
+    let client = &inbound.client;
+    let endpoint = inbound.endpoint();
+    let result = settled(inbound).await?.initialize(client.version);
+    let mut answer = Answer::result(id(&inbound.request), result);
+    if inbound.carrier() == Carrier::Http
+        && let (Answer::Whole { session: header, .. }, Some(conversation)) = (&mut answer, client.conversation)
+    {
+        let session = Session {
+            id: conversation,
+            version: client.version,
+            capabilities: client.capabilities.clone(),
+            info: client.info.clone(),
+        };
+        let begun = gate.sessions.begin(&session, &endpoint.path, &client.principal);
+        *header = Some(begun.map_err(|too_much| Refusal::params(too_much.to_string()))?);
+    }
+    Ok(answer)
+}
+
+async fn list(inbound: &Inbound, kind: ListKind) -> Result<Answer, Refusal> {
+    let request = &inbound.request;
+    let cursor = match request.param("cursor") {
+        None => None,
+        Some(_) => Some(request.param_text("cursor").ok_or_else(|| Refusal::params("`params.cursor` must be a string"))?),
+    };
+    let view = settled(inbound).await?;
+    let page = view
+        .page(kind, inbound.client.version, cursor.as_deref())
+        .map_err(|bad| Refusal::params(bad.to_string()))?;
+    Ok(Answer::result(id(request), page.result))
+}
+
+/// Kept for the session; the level travels with each call (`eras.md` section 7).
+fn set_level(gate: &Gate, inbound: &Inbound) -> Result<Answer, Refusal> {
+    let level = inbound.request.param_text("level");
+    let level = level.as_deref().and_then(LogLevel::parse).ok_or_else(|| {
+        Refusal::params("`params.level` must be one of debug, info, notice, warning, error, critical, alert, emergency")
+    })?;
+    if let Some(conversation) = inbound.client.conversation {
+        gate.sessions.with(conversation, |live| live.level = Some(level));
+    }
+    Ok(empty(inbound))
+}
+
+fn uri(inbound: &Inbound) -> Result<(Arc<str>, Arc<Server>), Refusal> {
+    let uri = inbound.request.param_text("uri");
+    let uri = uri.ok_or_else(|| Refusal::params(format!("`{}` needs the string `params.uri`", inbound.request.method())))?;
+    let server = inbound.view.resource(&uri).ok_or_else(|| Refusal::UnknownResource(uri.to_string()))?;
+    Ok((Arc::from(&*uri), Arc::clone(server)))
+}
+
+/// 2025-11-25 server/resources#Subscriptions.
+async fn subscribe(gate: &Gate, inbound: &Inbound) -> Result<Answer, Refusal> {
+    let (uri, server) = uri(inbound)?;
+    let Some(conversation) = inbound.client.conversation else {
+        return Err(Refusal::UnknownMethod(inbound.request.method().to_owned()));
+    };
+    if gate.sessions.with(conversation, |live| live.subscriptions.insert(Arc::clone(&uri))) {
+        let subscribed = tokio::time::timeout(SUBSCRIBE_WITHIN, server.subscribe(&uri)).await;
+        let failed = match subscribed {
+            Ok(Ok(())) => return Ok(empty(inbound)),
+            Ok(Err(error)) => Refusal::Call(error),
+            Err(_) => internal(&std::io::Error::other("the server did not take the subscription in time")),
+        };
+        gate.sessions.with(conversation, |live| live.subscriptions.remove(&uri));
+        return Err(failed);
+    }
+    Ok(empty(inbound))
+}
+
+async fn unsubscribe(gate: &Gate, inbound: &Inbound) -> Result<Answer, Refusal> {
+    let (uri, server) = uri(inbound)?;
+    let conversation = inbound.client.conversation;
+    if conversation.is_some_and(|id| gate.sessions.with(id, |live| live.subscriptions.remove(&uri))) {
+        server.unsubscribe(&uri).await;
+    }
+    Ok(empty(inbound))
+}
+
+/// Ends a legacy session with everything it had open.
+pub(crate) async fn end_session(gate: &Gate, endpoint: &crate::gate::Endpoint, session: &Session) {
+    gate.conversations.end(session.id);
+    let Some(live) = gate.sessions.end(session.id) else { return };
+    let Some(view) = endpoint.view() else { return };
+    for uri in &live.subscriptions {
+        if let Some(server) = view.resource(uri) {
+            server.unsubscribe(uri).await;
+        }
+    }
+}
+

@@ -1,0 +1,288 @@
+//! Streams on which the gate tells a client what changed: `subscriptions/listen` for modern clients, the GET stream for
+//! legacy ones. Both follow the endpoint's catalog, which announces a change only after it has taken it in.
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures_util::{StreamExt, future::join_all, stream};
+use gatepost_protocol::{
+    json::{self, Kind},
+};
+use tokio::sync::{broadcast, oneshot};
+
+use crate::{
+    answer::{Answer, Messages},
+    catalog::ViewChange,
+    gate::Gate,
+    inbound::Inbound,
+    receive::request_id,
+    refusal::Refusal,
+    session::{ConversationId, Session},
+    upstream::Server,
+};
+
+/// How long servers may take to accept a subscription before the stream opens without it.
+/// Source: `eras.md` section 6, "within 2 s else without the laggards".
+const ACKNOWLEDGE_WITHIN: Duration = Duration::from_secs(2);
+/// URIs one stream may watch: more is a mistake or an attack.
+const MAX_URIS: usize = 1_000;
+
+const SUBSCRIPTION_ID: &str = "io.modelcontextprotocol/subscriptionId";
+
+/// What a client wants to hear.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+struct Filter {
+    tools: bool,
+    prompts: bool,
+    resources: bool,
+    uris: Vec<Arc<str>>,
+}
+
+/// A resource watched on a server's side; given up when dropped.
+struct Watched {
+    server: Arc<Server>,
+    uri: Arc<str>,
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        let (server, uri) = (Arc::clone(&self.server), Arc::clone(&self.uri));
+        // A stream ends by being dropped, wherever its connection broke; telling the server takes longer than that.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move { server.unsubscribe(&uri).await });
+        }
+    }
+}
+
+/// Opens a modern client's stream. Source: MCP 2026-07-28, basic/patterns/subscriptions.
+pub(crate) async fn open(gate: &Arc<Gate>, inbound: Arc<Inbound>) -> Result<Answer, Refusal> {
+    let mut filter = filter(&inbound)?;
+    let endpoint = inbound.endpoint();
+    // Listening begins before anything is promised, so that no change falls between.
+    let changes = endpoint.catalog.changes(&endpoint.name);
+    let asked: Vec<_> = filter
+        .uris
+        .iter()
+        .filter_map(|uri| Some((Arc::clone(uri), Arc::clone(inbound.view.resource(uri)?))))
+        .collect();
+    let granted = join_all(asked.into_iter().map(|(uri, server)| async move {
+        let subscribed = tokio::time::timeout(ACKNOWLEDGE_WITHIN, server.subscribe(&uri)).await;
+        matches!(subscribed, Ok(Ok(()))).then_some(Watched { server, uri })
+    }));
+    let watched: Vec<Watched> = granted.await.into_iter().flatten().collect();
+    filter.uris = watched.iter().map(|watched| Arc::clone(&watched.uri)).collect();
+    let id = request_id(&inbound.request);
+    let follow = Follow { changes, interest: Interest::Filter(filter.clone()), tag: Some(id.clone()), pending: Vec::new() };
+    let gate = Arc::clone(gate);
+    let cancellation = Arc::clone(&inbound.cancellation);
+    let conversation = inbound.client.conversation;
+    let open_call = conversation.map(|conversation| {
+        gate.conversations.open_call(conversation, inbound.request.id().to_id(), Arc::clone(&cancellation))
+    });
+    let acknowledged = acknowledged(&filter, &id);
+    let body = stream::unfold((follow, false), move |(mut follow, ended)| {
+        let (gate, cancellation, id) = (Arc::clone(&gate), Arc::clone(&cancellation), id.clone());
+        async move {
+            if ended {
+                return None;
+            }
+            tokio::select! {
+                biased;
+                () = cancellation.cancelled() => None,
+                () = gate.until_stopping() => Some((closing(&id), (follow, true))),
+                message = follow.next() => message.map(|message| (message, (follow, false))),
+            }
+        }
+    });
+    let messages = stream::once(std::future::ready(acknowledged)).chain(body).map(move |message| {
+        // Watched resources and the place among the calls in flight live as long as the stream.
+        let _open = (&watched, &inbound, &open_call);
+        message
+    });
+    Ok(Answer::Messages(Box::pin(messages)))
+}
+
+/// Opens a legacy session's GET stream; an older one of the same session ends.
+/// Source: MCP 2025-11-25, basic/transports#Listening for Messages from the Server.
+pub(crate) fn session_stream(gate: &Arc<Gate>, endpoint: &crate::gate::Endpoint, session: &Session) -> Messages {
+    let (sender, replaced) = oneshot::channel();
+    gate.sessions.with(session.id, |live| live.stream = Some(sender));
+    let open = OpenStream { gate: Arc::clone(gate), session: session.id, replaced };
+    let interest = Interest::Session(Arc::clone(gate), session.id);
+    let follow = Follow { changes: endpoint.catalog.changes(&endpoint.name), interest, tag: None, pending: Vec::new() };
+    Box::pin(stream::unfold((open, follow), |(mut open, mut follow)| async move {
+        let gate = Arc::clone(&open.gate);
+        let message = tokio::select! {
+            _ = &mut open.replaced => None,
+            () = gate.until_stopping() => None,
+            message = follow.next() => message,
+        };
+        message.map(|message| (message, (open, follow)))
+    }))
+}
+
+/// A session's GET stream while it is open.
+struct OpenStream {
+    gate: Arc<Gate>,
+    session: ConversationId,
+    /// Resolves when a newer stream takes over or the session ends.
+    replaced: oneshot::Receiver<()>,
+}
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        self.replaced.close();
+        self.gate.sessions.with(self.session, |live| {
+            live.stream.take_if(|stream| stream.is_closed());
+        });
+    }
+}
+
+enum Interest {
+    Filter(Filter),
+    Session(Arc<Gate>, ConversationId),
+}
+
+impl Interest {
+    fn wants(&self, change: &ViewChange) -> bool {
+        match (self, change) {
+            (Self::Filter(filter), ViewChange::Tools) => filter.tools,
+            (Self::Filter(filter), ViewChange::Prompts) => filter.prompts,
+            (Self::Filter(filter), ViewChange::Resources) => filter.resources,
+            (Self::Filter(filter), ViewChange::Updated { uri, .. }) => filter.uris.iter().any(|watched| covers(watched, uri)),
+            (Self::Session(gate, session), ViewChange::Updated { uri, .. }) => gate.sessions.with(*session, |live| {
+                live.subscriptions.iter().any(|watched| covers(watched, uri))
+            }),
+            (Self::Session(..), _) => true,
+        }
+    }
+
+    /// Everything it may have missed.
+    fn all(&self) -> Vec<ViewChange> {
+        let uris = match self {
+            Self::Filter(filter) => filter.uris.clone(),
+            Self::Session(gate, session) => gate.sessions.with(*session, |live| live.subscriptions.iter().cloned().collect()),
+        };
+        let lists = [ViewChange::Tools, ViewChange::Prompts, ViewChange::Resources];
+        let all = lists.into_iter().chain(uris.into_iter().map(|uri| ViewChange::Updated { server: Arc::clone(&uri), uri }));
+        all.filter(|change| self.wants(change)).collect()
+    }
+}
+
+/// Whether a notice about `uri` is for somebody who watches `watched`: the same, or something below it.
+/// Source: MCP 2026-07-28 schema, ResourceUpdatedNotificationParams ("may be a sub-resource").
+fn covers(watched: &str, uri: &str) -> bool {
+    let Some(rest) = uri.strip_prefix(watched) else { return false };
+    rest.is_empty() || watched.ends_with('/') || rest.starts_with(['/', '?', '#'])
+}
+
+/// Turns changes into notifications.
+struct Follow {
+    changes: broadcast::Receiver<ViewChange>,
+    interest: Interest,
+    /// The raw id of the listen request, which tags everything on its stream.
+    tag: Option<Bytes>,
+    /// Notices still to be sent after some were missed, last first.
+    pending: Vec<ViewChange>,
+}
+
+impl Follow {
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            if let Some(change) = self.pending.pop() {
+                return Some(notification(&change, self.tag.as_deref()));
+            }
+            match self.changes.recv().await {
+                Ok(change) if self.interest.wants(&change) => return Some(notification(&change, self.tag.as_deref())),
+                Ok(_) => {}
+                // Too slow to be told everything: told instead that everything may have changed.
+                Err(broadcast::error::RecvError::Lagged(_)) => self.pending = self.interest.all(),
+                Err(broadcast::error::RecvError::Closed) => return None,
+            }
+        }
+    }
+}
+
+fn notification(change: &ViewChange, tag: Option<&[u8]>) -> Bytes {
+    let (method, uri) = match change {
+        ViewChange::Tools => ("notifications/tools/list_changed", None),
+        ViewChange::Prompts => ("notifications/prompts/list_changed", None),
+        ViewChange::Resources => ("notifications/resources/list_changed", None),
+        ViewChange::Updated { uri, .. } => ("notifications/resources/updated", Some(uri)),
+    };
+    let mut message = format!(r#"{{"jsonrpc":"2.0","method":"{method}""#).into_bytes();
+    if tag.is_some() || uri.is_some() {
+        message.extend_from_slice(br#","params":{"#);
+        if let Some(tag) = tag {
+            message.extend_from_slice(&meta(tag));
+        }
+        if let Some(uri) = uri {
+            if tag.is_some() {
+                message.push(b',');
+            }
+            message.extend_from_slice(br#""uri":"#);
+            json::quote_into(&mut message, uri);
+        }
+        message.push(b'}');
+    }
+    message.push(b'}');
+    message.into()
+}
+
+fn meta(id: &[u8]) -> Vec<u8> {
+    [format!(r#""_meta":{{"{SUBSCRIPTION_ID}":"#).as_bytes(), id, b"}"].concat()
+}
+
+/// The first message: what is really granted. Source: 2026-07-28 basic/patterns/subscriptions#Acknowledgment.
+fn acknowledged(filter: &Filter, id: &[u8]) -> Bytes {
+    let mut granted = serde_json::Map::new();
+    for (name, wanted) in
+        [("toolsListChanged", filter.tools), ("promptsListChanged", filter.prompts), ("resourcesListChanged", filter.resources)]
+    {
+        if wanted {
+            granted.insert(name.to_owned(), true.into());
+        }
+    }
+    if !filter.uris.is_empty() {
+        let uris: Vec<serde_json::Value> = filter.uris.iter().map(|uri| (&**uri).into()).collect();
+        granted.insert("resourceSubscriptions".to_owned(), uris.into());
+    }
+    let head = br#"{"jsonrpc":"2.0","method":"notifications/subscriptions/acknowledged","params":{"#;
+    let granted = serde_json::Value::Object(granted).to_string();
+    [&head[..], &meta(id), br#","notifications":"#, granted.as_bytes(), b"}}"].concat().into()
+}
+
+/// The last message: the stream ends because the gate does. Source: 2026-07-28 basic/patterns/subscriptions#Graceful Closure.
+fn closing(id: &[u8]) -> Bytes {
+    [&br#"{"jsonrpc":"2.0","id":"#[..], id, br#","result":{"resultType":"complete","#, &meta(id), b"}}"].concat().into()
+}
+
+fn filter(inbound: &Inbound) -> Result<Filter, Refusal> {
+    let wrong = |what: &str| Refusal::params(format!("`subscriptions/listen`: {what}"));
+    let raw = inbound.request.raw();
+    let span = inbound.request.param("notifications").ok_or_else(|| wrong("`params.notifications` is missing"))?;
+    let members = json::object(raw, span).map_err(|_| wrong("`params.notifications` must be an object"))?;
+    let flag = |name: &str| match members.get(raw, name).map(|span| span.of(raw)) {
+        None | Some(b"false") => Ok(false),
+        Some(b"true") => Ok(true),
+        Some(_) => Err(wrong(&format!("`{name}` must be true or false"))),
+    };
+    let mut uris = Vec::new();
+    if let Some(span) = members.get(raw, "resourceSubscriptions") {
+        let not_uris = || wrong("`resourceSubscriptions` must be an array of at most 1000 URIs");
+        if json::kind(raw, span) != Some(Kind::Array) {
+            return Err(not_uris());
+        }
+        let mut seen = HashSet::new();
+        for item in json::items(raw, span) {
+            let uri: Arc<str> = json::text(raw, item).ok_or_else(not_uris)?.into();
+            if seen.insert(Arc::clone(&uri)) {
+                uris.push(uri);
+            }
+            if uris.len() > MAX_URIS {
+                return Err(not_uris());
+            }
+        }
+    }
+    Ok(Filter { tools: flag("toolsListChanged")?, prompts: flag("promptsListChanged")?, resources: flag("resourcesListChanged")?, uris })
+}

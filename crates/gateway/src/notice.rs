@@ -1,0 +1,49 @@
+//! What a client says without wanting an answer: it gave up on a call, its roots changed, it answers a server's question.
+
+use std::sync::Arc;
+
+use gatepost_protocol::{
+    envelope::{Id, Notification, Response},
+    method::Method,
+};
+
+use crate::{
+    answer::Answer,
+    gate::{Endpoint, Gate},
+    inbound::Client,
+};
+
+/// Acts on a notification. It is accepted whatever it says: nobody waits for an answer.
+pub(crate) async fn take(gate: &Gate, endpoint: &Endpoint, client: Client, notification: Notification) -> Answer {
+    match notification.known_method() {
+        Some(Method::Cancelled) => {
+            // On modern HTTP closing the stream is the signal, and there is no conversation to look in.
+            let id = notification.param_raw("requestId").and_then(Id::from_raw);
+            if let (Some(conversation), Some(id)) = (client.conversation, id) {
+                gate.conversations.cancel(conversation, id);
+            }
+        }
+        Some(Method::RootsListChanged) => {
+            // A modern server asks anew each time; a legacy one hears it on this client's own session only.
+            for server in endpoint.servers() {
+                server.notify(&client, &notification).await;
+            }
+        }
+        Some(_) => {}
+        // A vendor's notification passes where there is only one server it could be for.
+        None => {
+            if let Some(server) = endpoint.view().and_then(|view| view.only_server().map(Arc::clone)) {
+                server.notify(&client, &notification).await;
+            }
+        }
+    }
+    Answer::Accepted
+}
+
+/// Hands a client's answer to the call that asked. An answer to a question nobody waits for any more is dropped.
+pub(crate) fn answered(gate: &Gate, client: &Client, response: Response) -> Answer {
+    if let Some(conversation) = client.conversation {
+        gate.conversations.answer(conversation, response);
+    }
+    Answer::Accepted
+}

@@ -1,0 +1,88 @@
+//! The journey of a message, in the order it is travelled. Every stage is a file of its own and leaves its proof in a type
+//! that only it can make, so a step that is left out does not compile.
+//!
+//! ```text
+//! transport   a message arrived here                                  → Arrival
+//! identify    who is it?                                              → Identified
+//! admit       is there room?                                          → Admitted
+//! receive     what does it say, and which client is that?             → Inbound
+//! resolve     which server, and what is the thing called there?       → Resolved
+//! authorize   may they?                                               → Permitted
+//! upstream    the server's answer, as it comes                        → Incoming
+//! deliver     the client's form of it                                 → Answer
+//! respond     any refusal on the way, in the protocol's words         → Answer
+//! ```
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use gatepost_protocol::envelope::Message;
+
+use crate::{
+    admit::{Admitted, admit},
+    answer::Answer,
+    authorize::{Fork, authorize},
+    deliver, here,
+    gate::Gate,
+    identify::identify,
+    inbound::{Arrival, Client, Inbound},
+    notice,
+    receive::{self, Received, Refused, request_id},
+    resolve::resolve,
+    respond::About,
+};
+
+/// Identity and room come first: nothing of the body has been read yet.
+pub(crate) fn enter(gate: &Gate, arrival: Arrival) -> Result<Admitted, Refused> {
+    let identified = identify(gate, arrival).map_err(unread)?;
+    admit(&gate.occupancy, identified).map_err(unread)
+}
+
+/// A message in the body of an HTTP POST.
+pub(crate) async fn posted(gate: &Arc<Gate>, admitted: Admitted, body: Bytes) -> Result<Answer, Refused> {
+    let message = receive::parse(body)?;
+    let received = receive::from_http(gate, admitted, message).await?;
+    travel(gate, received).await
+}
+
+/// A message on a connection whose client is known.
+pub(crate) async fn spoken(gate: &Arc<Gate>, admitted: Admitted, message: Message, client: Client) -> Result<Answer, Refused> {
+    let about = about(&message, &client);
+    let received = receive::received(admitted, message, client).await.map_err(|refusal| (refusal, about))?;
+    travel(gate, received).await
+}
+
+async fn travel(gate: &Arc<Gate>, received: Received) -> Result<Answer, Refused> {
+    match received {
+        Received::Request(inbound) => request(gate, inbound).await,
+        Received::Notification(endpoint, client, notification) => {
+            Ok(notice::take(gate, &endpoint, client, notification).await)
+        }
+        Received::Response(client, response) => Ok(notice::answered(gate, &client, response)),
+    }
+}
+
+/// A request, from its target to its answer.
+async fn request(gate: &Arc<Gate>, inbound: Arc<Inbound>) -> Result<Answer, Refused> {
+    let about = About { id: Some(request_id(&inbound.request)), era: Some(inbound.client.era()) };
+    let outcome = async {
+        let resolved = resolve(inbound)?;
+        match authorize(resolved)? {
+            Fork::Here(inbound, method) => here::answer(gate, inbound, method).await,
+            Fork::There(permitted) => deliver::forward(gate, permitted).await,
+        }
+    };
+    outcome.await.map_err(|refusal| (refusal, about))
+}
+
+fn unread(refusal: crate::refusal::Refusal) -> Refused {
+    (refusal, About::default())
+}
+
+fn about(message: &Message, client: &Client) -> About {
+    let id = match message {
+        Message::Request(request) => Some(request_id(request)),
+        Message::Notification(_) | Message::Response(_) => None,
+    };
+    About { id, era: Some(client.era()) }
+}

@@ -1,0 +1,119 @@
+//! Everything the gate itself can say no to. Stages return a [`Refusal`]; `respond.rs` turns each into its HTTP status
+//! and JSON-RPC error in one exhaustive match.
+
+use std::{sync::Arc, time::Duration};
+
+use gatepost_protocol::envelope::ParseError;
+
+use crate::upstream::CallError;
+
+/// Why a message got no answer from a server.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// `Host` is none of ours: a DNS rebinding attempt or a missing `http.hosts` entry.
+    #[error("the Host `{0}` is not served here; add it to `http.hosts` if it should be")]
+    Host(String),
+    /// `Origin` is not allowed.
+    #[error("the Origin `{0}` is not allowed; add it to `http.origins` if it should be")]
+    Origin(String),
+    /// `Sec-Fetch-Site: cross-site`.
+    #[error("a page of another site may not call this endpoint")]
+    CrossSite,
+    /// No such path, view or server; says nothing about what exists.
+    #[error("there is nothing at `{0}`; endpoints are /mcp, /mcp/<server> and /mcp/<view>")]
+    NoEndpoint(String),
+    /// A method that the path does not have.
+    #[error("{method} is not possible here; allowed: {allowed}")]
+    Verb {
+        /// What was tried.
+        method: String,
+        /// The `Allow` header.
+        allowed: &'static str,
+    },
+    /// A body that does not claim to be JSON.
+    #[error("the Content-Type must be application/json, not `{0}`")]
+    ContentType(String),
+    /// The client accepts neither JSON nor an event stream.
+    #[error("the Accept header must allow application/json and text/event-stream")]
+    Accept,
+    /// Over `http.max_body`.
+    #[error("the body is larger than the allowed {limit} bytes (`http.max_body`)")]
+    TooLarge {
+        /// In bytes.
+        limit: u64,
+    },
+    /// The body stopped arriving.
+    #[error("the body did not arrive within {} s (`http.body_timeout`)", .0.as_secs())]
+    SlowBody(Duration),
+    /// The connection broke while the body was read.
+    #[error("the body could not be read: {0}")]
+    BrokenBody(String),
+    /// Not a JSON-RPC message.
+    #[error("{0}")]
+    Malformed(ParseError),
+    /// A batch where none may be.
+    #[error("batches are not part of this protocol version; send each message by itself")]
+    Batch,
+    /// A request without a session, and not modern either.
+    #[error(
+        "this request belongs to no session: send `initialize` first and then its Mcp-Session-Id, or send the 2026-07-28 `_meta`"
+    )]
+    NoSession,
+    /// A session that ended, expired, or never was.
+    #[error("the session is gone; send `initialize` to begin a new one")]
+    SessionGone,
+    /// A required `_meta` member of a modern request is missing or has the wrong type.
+    #[error("`params._meta` must hold `{0}`")]
+    Meta(&'static str),
+    /// Headers and body disagree (-32020).
+    #[error("{0}")]
+    HeaderMismatch(String),
+    /// A version that is not spoken in this form (-32022).
+    #[error("protocol version `{requested}` is not supported")]
+    Version {
+        /// What the client asked for.
+        requested: String,
+    },
+    /// No such method, or not in this era.
+    #[error("the method `{0}` is not known here")]
+    UnknownMethod(String),
+    /// A tool or prompt that is not in this endpoint's lists.
+    #[error("unknown {kind}: {name}")]
+    UnknownName {
+        /// "tool" or "prompt".
+        kind: &'static str,
+        /// As the client wrote it.
+        name: String,
+    },
+    /// A resource that no server of this endpoint lists.
+    #[error("resource not found: {0}")]
+    UnknownResource(String),
+    /// Parameters that do not fit the method.
+    #[error("{0}")]
+    Params(String),
+    /// The gate has as many calls in flight as it takes.
+    #[error("the gate is at its limit of {limit} calls at once; try again shortly")]
+    Overloaded {
+        /// Calls in flight.
+        limit: usize,
+    },
+    /// The gate is shutting down.
+    #[error("the gate is shutting down; try again on another instance or in a moment")]
+    Draining,
+    /// The client cancelled the request.
+    #[error("the request was cancelled")]
+    Cancelled,
+    /// A server failed.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// Something of ours failed.
+    #[error("the gate failed: {0}")]
+    Internal(Arc<str>),
+}
+
+impl Refusal {
+    /// Parameters that do not fit, in words.
+    pub(crate) fn params(text: impl Into<String>) -> Self {
+        Self::Params(text.into())
+    }
+}

@@ -1,0 +1,191 @@
+//! Which server, and what is the thing called there? Answered from the compiled catalog, never by cutting up a name:
+//! a server's own names may hold any separator.
+
+use std::{borrow::Cow, sync::Arc};
+
+use gatepost_policy::{Action, Classified, Kind};
+use gatepost_protocol::{headers::HeaderParams, json, method::Method, version::Era};
+
+use crate::{
+    catalog::{Completion, Tool},
+    inbound::{Carrier, Inbound},
+    refusal::Refusal,
+    upstream::Server,
+};
+
+/// A request whose target is known. Only [`resolve`] makes it.
+pub struct Resolved {
+    inbound: Arc<Inbound>,
+    target: Target,
+}
+
+/// Where a request goes.
+pub(crate) enum Target {
+    /// The gate answers by itself.
+    Gate(Method),
+    /// A server answers.
+    Server(There),
+}
+
+/// A thing of a server.
+pub(crate) struct There {
+    pub(crate) server: Arc<Server>,
+    /// `None` for a vendor's method.
+    pub(crate) method: Option<Method>,
+    /// What it is called there; `None` where names are never changed (URIs, vendors' methods).
+    pub(crate) original: Option<Arc<str>>,
+    /// What the authorization is asked about.
+    kind: Kind,
+    name: Arc<str>,
+    effect: Classified,
+    /// The tool's entry, for what its schema asks of headers.
+    tool: Option<Arc<Tool>>,
+}
+
+impl There {
+    pub(crate) fn header_params(&self) -> Option<&HeaderParams> {
+        self.tool.as_deref()?.headers.as_ref()
+    }
+
+    pub(crate) fn action(&self) -> Action<'_> {
+        Action { kind: self.kind, server: self.server.name(), name: &self.name, effect: self.effect }
+    }
+}
+
+impl Resolved {
+    pub(crate) fn into_parts(self) -> (Arc<Inbound>, Target) {
+        (self.inbound, self.target)
+    }
+}
+
+/// Finds the target, or says in the specification's words that there is none.
+pub(crate) fn resolve(inbound: Arc<Inbound>) -> Result<Resolved, Refusal> {
+    let target = target(&inbound)?;
+    Ok(Resolved { inbound, target })
+}
+
+fn target(inbound: &Inbound) -> Result<Target, Refusal> {
+    let Some(method) = Method::parse(inbound.request.method()) else {
+        return vendor(inbound);
+    };
+    match method {
+        Method::ToolsCall => tool(inbound).map(Target::Server),
+        Method::PromptsGet => prompt(inbound).map(Target::Server),
+        Method::ResourcesRead => resource(inbound).map(Target::Server),
+        Method::CompletionComplete => completion(inbound).map(Target::Server),
+        Method::TasksGet | Method::TasksUpdate | Method::TasksCancel => vendor(inbound),
+        _ => Ok(Target::Gate(method)),
+    }
+}
+
+fn text<'a>(inbound: &'a Inbound, param: &'static str) -> Result<Cow<'a, str>, Refusal> {
+    inbound.request.param_text(param).ok_or_else(|| {
+        Refusal::params(format!("`{}` needs the string `params.{param}`", inbound.request.method()))
+    })
+}
+
+fn tool(inbound: &Inbound) -> Result<There, Refusal> {
+    let name = text(inbound, "name")?;
+    if let Some(arguments) = inbound.request.param("arguments")
+        && json::kind(inbound.request.raw(), arguments) != json::Kind::Object
+    {
+        return Err(Refusal::params("`params.arguments` must be an object"));
+    }
+    let tool = inbound.view.tool(&name).ok_or_else(|| unknown("tool", &name))?;
+    mirrored(inbound, tool)?;
+    Ok(There {
+        server: Arc::clone(&tool.server),
+        method: Some(Method::ToolsCall),
+        original: Some(Arc::clone(&tool.original)),
+        kind: Kind::Call,
+        name: Arc::clone(&tool.original),
+        effect: tool.effect,
+        tool: Some(Arc::clone(tool)),
+    })
+}
+
+/// Compares `Mcp-Param-*` headers with the arguments. Only modern HTTP clients send them; stdio has no headers.
+/// Source: MCP 2026-07-28, basic/transports/streamable-http#Server Behavior for Custom Headers.
+fn mirrored(inbound: &Inbound, tool: &Tool) -> Result<(), Refusal> {
+    let headers = inbound.headers();
+    let Some(params) = &tool.headers else { return Ok(()) };
+    if inbound.carrier() != Carrier::Http || inbound.client.era() == Era::Legacy {
+        return Ok(());
+    }
+    let raw = inbound.request.raw();
+    let arguments = inbound.request.param("arguments").map_or(&b"{}"[..], |span| span.of(raw));
+    params.validate(arguments, headers).map_err(|mismatch| Refusal::HeaderMismatch(mismatch.to_string()))
+}
+
+fn prompt(inbound: &Inbound) -> Result<There, Refusal> {
+    let name = text(inbound, "name")?;
+    let prompt = inbound.view.prompt(&name).ok_or_else(|| unknown("prompt", &name))?;
+    Ok(there(&prompt.server, Method::PromptsGet, Kind::Get, Arc::clone(&prompt.original), true))
+}
+
+fn resource(inbound: &Inbound) -> Result<There, Refusal> {
+    let uri = text(inbound, "uri")?;
+    let server = inbound.view.resource(&uri).ok_or_else(|| Refusal::UnknownResource(uri.to_string()))?;
+    Ok(there(server, Method::ResourcesRead, Kind::Read, Arc::from(&*uri), false))
+}
+
+fn completion(inbound: &Inbound) -> Result<There, Refusal> {
+    let missing = || Refusal::params("`completion/complete` needs `params.ref`, a `ref/prompt` or a `ref/resource`");
+    let raw = inbound.request.raw();
+    let reference = inbound.request.param("ref").ok_or_else(missing)?;
+    let members = json::object(raw, reference).map_err(|_| missing())?;
+    let member = |name| members.get(raw, name).and_then(|span| json::text(raw, span));
+    match member("type").as_deref() {
+        Some("ref/prompt") => {
+            let name = member("name").ok_or_else(missing)?;
+            match inbound.view.completion(Completion::Prompt(&name)) {
+                Some((server, Some(original))) => Ok(there(&server, Method::CompletionComplete, Kind::Complete, original, true)),
+                _ => Err(unknown("prompt", &name)),
+            }
+        }
+        Some("ref/resource") => {
+            let uri = member("uri").ok_or_else(missing)?;
+            let (server, _) = inbound
+                .view
+                .completion(Completion::Resource(&uri))
+                .ok_or_else(|| Refusal::UnknownResource(uri.to_string()))?;
+            Ok(there(&server, Method::CompletionComplete, Kind::Complete, Arc::from(&*uri), false))
+        }
+        _ => Err(missing()),
+    }
+}
+
+/// A method that only a server can know passes where there is only one server it could be for.
+fn vendor(inbound: &Inbound) -> Result<Target, Refusal> {
+    let method = inbound.request.method();
+    let server = inbound.view.only_server().ok_or_else(|| Refusal::UnknownMethod(method.to_owned()))?;
+    // Between eras a method that neither knows has no meaning (eras.md, section 3, last rows).
+    if server.known().is_none_or(|facts| facts.version.era() != inbound.client.era()) {
+        return Err(Refusal::UnknownMethod(method.to_owned()));
+    }
+    Ok(Target::Server(There {
+        server: Arc::clone(server),
+        method: Method::parse(method),
+        original: None,
+        kind: Kind::Call,
+        name: Arc::from(method),
+        effect: Classified::UNKNOWN,
+        tool: None,
+    }))
+}
+
+fn there(server: &Arc<Server>, method: Method, kind: Kind, name: Arc<str>, renamed: bool) -> There {
+    There {
+        server: Arc::clone(server),
+        method: Some(method),
+        original: renamed.then(|| Arc::clone(&name)),
+        kind,
+        name,
+        effect: Classified::BY_METHOD,
+        tool: None,
+    }
+}
+
+fn unknown(kind: &'static str, name: &str) -> Refusal {
+    Refusal::UnknownName { kind, name: name.to_owned() }
+}

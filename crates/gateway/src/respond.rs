@@ -1,0 +1,84 @@
+//! Every refusal becomes an HTTP status and a JSON-RPC error here, in one exhaustive match: a new refusal does not compile
+//! until somebody has decided what its caller sees.
+
+use bytes::Bytes;
+use gatepost_protocol::{
+    error::{
+        HEADER_MISMATCH, INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, RESOURCE_NOT_FOUND,
+        UNSUPPORTED_PROTOCOL_VERSION, error_response,
+    },
+    version::{Era, SUPPORTED_MODERN},
+};
+use http::StatusCode;
+use serde_json::json;
+
+use crate::{answer::Answer, refusal::Refusal};
+
+/// What is known about the refused message.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct About {
+    /// The raw id to echo.
+    pub(crate) id: Option<Bytes>,
+    /// The client's era, once known.
+    pub(crate) era: Option<Era>,
+}
+
+/// The answer to a refused message.
+pub(crate) fn refuse(refusal: &Refusal, about: &About) -> Answer {
+    if matches!(refusal, Refusal::Cancelled) {
+        return Answer::Cancelled;
+    }
+    let (status, message) = render(refusal, about);
+    Answer::with_status(status, message)
+}
+
+/// Status and JSON-RPC error of a refusal.
+pub(crate) fn render(refusal: &Refusal, about: &About) -> (StatusCode, Bytes) {
+    let legacy = about.era == Some(Era::Legacy);
+    // To a legacy client any 4xx but these few breaks the session; what its server side says is HTTP 200.
+    let (status, code, data) = match refusal {
+        Refusal::Host(_) | Refusal::Origin(_) | Refusal::CrossSite => (StatusCode::FORBIDDEN, INVALID_REQUEST, None),
+        Refusal::NoEndpoint(_) => (StatusCode::NOT_FOUND, INVALID_REQUEST, None),
+        Refusal::Verb { .. } => (StatusCode::METHOD_NOT_ALLOWED, INVALID_REQUEST, None),
+        Refusal::ContentType(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, INVALID_REQUEST, None),
+        Refusal::Accept => (StatusCode::NOT_ACCEPTABLE, INVALID_REQUEST, None),
+        Refusal::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, INVALID_REQUEST, None),
+        Refusal::SlowBody(_) => (StatusCode::REQUEST_TIMEOUT, INVALID_REQUEST, None),
+        Refusal::BrokenBody(_) => (StatusCode::BAD_REQUEST, INVALID_REQUEST, None),
+        Refusal::Malformed(error) => (StatusCode::BAD_REQUEST, error.code(), None),
+        Refusal::Batch | Refusal::NoSession => (StatusCode::BAD_REQUEST, INVALID_REQUEST, None),
+        // 2025-11-25 basic/transports#Session Management 3: 404, which only ever means this to a legacy client.
+        Refusal::SessionGone => (StatusCode::NOT_FOUND, INVALID_REQUEST, None),
+        // 2026-07-28 basic/index#_meta: "MUST reject it with -32602 … MUST be 400 Bad Request".
+        Refusal::Meta(_) => (StatusCode::BAD_REQUEST, INVALID_PARAMS, None),
+        Refusal::HeaderMismatch(_) => (StatusCode::BAD_REQUEST, HEADER_MISMATCH, None),
+        Refusal::Version { requested } => {
+            let supported: Vec<_> = SUPPORTED_MODERN.iter().map(|version| version.as_str()).collect();
+            let data = json!({ "supported": supported, "requested": requested });
+            (StatusCode::BAD_REQUEST, UNSUPPORTED_PROTOCOL_VERSION, Some(data))
+        }
+        // 2026-07-28 basic/transports/streamable-http#Protocol Version Header; eras.md section 4 for legacy clients.
+        Refusal::UnknownMethod(_) if legacy => (StatusCode::OK, METHOD_NOT_FOUND, None),
+        Refusal::UnknownMethod(_) => (StatusCode::NOT_FOUND, METHOD_NOT_FOUND, None),
+        Refusal::UnknownName { .. } => (StatusCode::OK, INVALID_PARAMS, None),
+        // 2025-11-25 server/resources#Error Handling; 2026-07-28 server/resources#Error Handling.
+        Refusal::UnknownResource(uri) if legacy => (StatusCode::OK, RESOURCE_NOT_FOUND, Some(json!({ "uri": uri }))),
+        Refusal::UnknownResource(uri) => (StatusCode::OK, INVALID_PARAMS, Some(json!({ "uri": uri }))),
+        Refusal::Params(_) => (StatusCode::OK, INVALID_PARAMS, None),
+        Refusal::Overloaded { .. } | Refusal::Draining => (StatusCode::SERVICE_UNAVAILABLE, INTERNAL_ERROR, None),
+        Refusal::Cancelled => (StatusCode::OK, INTERNAL_ERROR, None),
+        // A bare 5xx would make a dual-era client doubt the era: 200, and the error says whose fault it is.
+        Refusal::Call(error) => {
+            let data = json!({
+                "server": &*error.server,
+                "cause": error.cause.to_string(),
+                "retry_safe": error.retry_safe,
+            });
+            (StatusCode::OK, INTERNAL_ERROR, Some(data))
+        }
+        Refusal::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, INTERNAL_ERROR, None),
+    };
+    let data = data.map(|data| data.to_string());
+    let message = refusal.to_string();
+    (status, error_response(about.id.as_deref(), code, &message, data.as_deref().map(str::as_bytes)))
+}

@@ -1,0 +1,192 @@
+//! One connection that carries whole messages both ways: standard input and output, or a caller in this process.
+//!
+//! The first message decides: `initialize` makes the connection legacy, and everything without modern `_meta` belongs to
+//! that client from then on; a modern request stands alone on any connection. Source: `eras.md` 1.1, last paragraph.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use futures_util::{Stream, StreamExt, stream};
+use gatepost_protocol::{envelope::Message, version::Era};
+
+use crate::{
+    answer::{Answer, Messages},
+    gate::{Endpoint, Gate},
+    here, listen,
+    inbound::{Arrival, Carrier, Client, RequestId},
+    path,
+    receive::{self, META_VERSION, Refused, internal, request_id},
+    refusal::Refusal,
+    respond::{self, About},
+    seal::SealError,
+    session::{ConversationId, Session},
+};
+
+/// A connection to one endpoint of the gate, from inside this process.
+///
+/// ```no_run
+/// # async fn example(gate: std::sync::Arc<gatepost_gateway::Gate>) -> Result<(), gatepost_gateway::OpenError> {
+/// use futures_util::StreamExt;
+/// let connection = gatepost_gateway::Connection::open(&gate, "files")?;
+/// let ping = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
+/// let mut answers = connection.send(ping.into()).await;
+/// while let Some(message) = answers.next().await {
+///     println!("{}", String::from_utf8_lossy(&message));
+/// }
+/// # Ok(()) }
+/// ```
+pub struct Connection {
+    gate: Arc<Gate>,
+    endpoint: Arc<Endpoint>,
+    id: ConversationId,
+    /// The legacy client, once it has introduced itself.
+    client: Mutex<Option<Client>>,
+}
+
+/// Why a connection could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The gate has no such endpoint.
+    #[error("there is no server or view `{0}`; it is not in the configuration, or `endpoints` switches it off")]
+    NoEndpoint(String),
+    /// No random bytes.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+}
+
+impl Connection {
+    /// Opens a connection to `/mcp` (empty `path`) or `/mcp/<path>`.
+    ///
+    /// # Errors
+    /// When there is no such endpoint.
+    pub fn open(gate: &Arc<Gate>, path: &str) -> Result<Self, OpenError> {
+        let endpoint = gate.endpoint(path).ok_or_else(|| OpenError::NoEndpoint(path.to_owned()))?;
+        Ok(Self { gate: Arc::clone(gate), endpoint, id: ConversationId::new()?, client: Mutex::new(None) })
+    }
+
+    /// Sends one message and returns what comes back for it: nothing for a notification; for a request any number of
+    /// messages, of which the last is the response.
+    pub async fn send(&self, message: Bytes) -> impl Stream<Item = Bytes> + Send + use<> {
+        messages(self.receive(message).await)
+    }
+
+    /// Whether the message is the handshake, which everything after it depends on.
+    pub(crate) fn is_handshake(raw: &[u8]) -> bool {
+        memchr::memmem::find(raw, b"\"initialize\"").is_some()
+    }
+
+    /// Answers one message.
+    pub(crate) async fn receive(&self, raw: Bytes) -> Answer {
+        match self.exchange(raw).await {
+            Ok(answer) => answer,
+            Err((refusal, about)) => {
+                self.gate.metrics.refused(&refusal);
+                respond::refuse(&refusal, &about)
+            }
+        }
+    }
+
+    async fn exchange(&self, raw: Bytes) -> Result<Answer, Refused> {
+        let arrival = Arrival {
+            endpoint: Arc::clone(&self.endpoint),
+            headers: http::HeaderMap::new(),
+            carrier: Carrier::Connection,
+            request_id: RequestId::next(self.gate.id_seed),
+        };
+        let admitted = path::enter(&self.gate, arrival)?;
+        let message = receive::parse(raw)?;
+        let client = self.client_of(&message, admitted.principal())?;
+        path::spoken(&self.gate, admitted, message, client).await
+    }
+
+    fn client_of(&self, message: &Message, principal: &gatepost_policy::Principal) -> Result<Client, Refused> {
+        let mut known = self.client.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Message::Request(request) = message {
+            let refused = |era| {
+                let about = About { id: Some(request_id(request)), era: Some(era) };
+                move |refusal| (refusal, about)
+            };
+            if request.meta(META_VERSION).is_some() {
+                let mut client = receive::modern(request, principal, None).map_err(refused(Era::Modern))?;
+                // On a shared channel a modern client cancels by a notification, which has to find the call.
+                client.conversation = Some(self.id);
+                return Ok(client);
+            }
+            if request.method() == "initialize" {
+                let client = receive::handshake(request, principal, self.id).map_err(refused(Era::Legacy))?;
+                *known = Some(client.clone());
+                return Ok(client);
+            }
+            return known
+                .clone()
+                .map(|client| self.with_level(client))
+                .ok_or_else(|| refused(Era::Modern)(Refusal::NoSession));
+        }
+        // A notification or response needs no handshake to be understood; without one it can only concern this connection.
+        Ok(known.clone().unwrap_or_else(|| receive::nobody(principal, Some(self.id))))
+    }
+
+    fn with_level(&self, mut client: Client) -> Client {
+        client.log_level = self.gate.sessions.level(self.id);
+        client
+    }
+
+    /// What the legacy client of this connection is told unasked; nothing before its handshake.
+    pub(crate) fn notices(&self) -> Option<Messages> {
+        let session = self.session()?;
+        Some(listen::session_stream(&self.gate, &self.endpoint, &session))
+    }
+
+    /// The client is gone: its calls are cancelled and its subscriptions given up.
+    pub(crate) async fn close(&self) {
+        self.gate.conversations.end(self.id);
+        if let Some(session) = self.session() {
+            here::end_session(&self.gate, &self.endpoint, &session).await;
+        }
+    }
+
+    fn session(&self) -> Option<Session> {
+        let client = self.client.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
+        let Client { version, capabilities, info, .. } = client;
+        Some(Session { id: self.id, version, capabilities, info })
+    }
+}
+
+/// The messages of an answer, whatever its form.
+pub(crate) fn messages(answer: Answer) -> Messages {
+    match answer {
+        Answer::Whole { body, .. } => Box::pin(stream::once(std::future::ready(join(&body)))),
+        Answer::Chunks(mut chunks) => Box::pin(
+            stream::once(async move {
+                let mut joined = BytesMut::new();
+                while let Some(chunk) = chunks.next().await {
+                    match chunk {
+                        Ok(chunk) => joined.put_slice(&chunk),
+                        Err(error) => {
+                            let message = internal(&*error).to_string();
+                            return error_line(&message);
+                        }
+                    }
+                }
+                joined.freeze()
+            }),
+        ),
+        Answer::Messages(messages) => messages,
+        Answer::Accepted | Answer::Ended | Answer::Cancelled => Box::pin(stream::empty()),
+    }
+}
+
+fn error_line(message: &str) -> Bytes {
+    gatepost_protocol::error::error_response(None, gatepost_protocol::error::INTERNAL_ERROR, message, None)
+}
+
+fn join(pieces: &[Bytes]) -> Bytes {
+    match pieces {
+        [whole] => whole.clone(),
+        pieces => {
+            let mut joined = BytesMut::with_capacity(pieces.iter().map(Bytes::len).sum());
+            pieces.iter().for_each(|piece| joined.put_slice(piece));
+            joined.freeze()
+        }
+    }
+}

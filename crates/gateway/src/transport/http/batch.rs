@@ -1,0 +1,91 @@
+//! Batches, which one version of the protocol has: a session at 2025-03-26 may POST an array of messages.
+//!
+//! Source: MCP 2025-03-26, basic/transports#Sending Messages to the Server and basic/index#Batching. They are split here
+//! and never reach a server as batches.
+
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use futures_util::{StreamExt, future::join_all, stream};
+use gatepost_protocol::envelope::Message;
+
+use crate::{
+    admit::Admitted,
+    answer::Answer,
+    gate::Gate,
+    inbound::Arrival,
+    path,
+    receive::{self, Refused},
+    refusal::Refusal,
+    respond::{self, About},
+};
+
+/// Messages in one batch: what a client collects in good faith, not what it takes to multiply one request's cost.
+const MOST: usize = 100;
+
+/// Answers every message of a batch: as an array when all answers are at hand, else on one event stream.
+pub(super) async fn answer(gate: &Arc<Gate>, admitted: &Admitted, messages: Vec<Bytes>) -> Result<Answer, Refused> {
+    if messages.is_empty() || messages.len() > MOST {
+        return Err((Refusal::params(format!("a batch holds 1 to {MOST} messages")), About::default()));
+    }
+    let arrival = admitted.arrival();
+    let answers = join_all(messages.into_iter().map(|message| {
+        let arrival = Arrival {
+            endpoint: Arc::clone(&arrival.endpoint),
+            headers: arrival.headers.clone(),
+            carrier: arrival.carrier,
+            request_id: arrival.request_id,
+        };
+        async move {
+            one(gate, arrival, message).await.unwrap_or_else(|(refusal, about)| respond::refuse(&refusal, &about))
+        }
+    }))
+    .await;
+    if answers.iter().any(|answer| matches!(answer, Answer::Messages(_) | Answer::Chunks(_))) {
+        return Ok(Answer::Messages(Box::pin(stream::iter(answers).flat_map_unordered(None, |answer| Box::pin(messages_of(answer))))));
+    }
+    let responses: Vec<Bytes> = answers.into_iter().filter_map(whole).collect();
+    if responses.is_empty() {
+        return Ok(Answer::Accepted);
+    }
+    let mut array = BytesMut::new();
+    for (at, response) in responses.iter().enumerate() {
+        array.put_u8(if at == 0 { b'[' } else { b',' });
+        array.put_slice(response);
+    }
+    array.put_u8(b']');
+    Ok(Answer::whole(array.freeze()))
+}
+
+async fn one(gate: &Arc<Gate>, arrival: Arrival, message: Bytes) -> Result<Answer, Refused> {
+    let admitted = path::enter(gate, arrival)?;
+    // 2025-03-26 basic/lifecycle#Initialization: "MUST NOT be part of a JSON-RPC batch".
+    if let Ok(Message::Request(request)) = receive::parse(message.clone())
+        && request.method() == "initialize"
+    {
+        let about = About { id: Some(receive::request_id(&request)), era: None };
+        return Err((Refusal::Batch, about));
+    }
+    path::posted(gate, admitted, message).await
+}
+
+fn whole(answer: Answer) -> Option<Bytes> {
+    let Answer::Whole { body, .. } = answer else { return None };
+    let mut joined = BytesMut::with_capacity(body.iter().map(Bytes::len).sum());
+    body.iter().for_each(|piece| joined.put_slice(piece));
+    Some(joined.freeze())
+}
+
+fn messages_of(answer: Answer) -> crate::answer::Messages {
+    match answer {
+        Answer::Messages(messages) => messages,
+        Answer::Chunks(mut chunks) => Box::pin(stream::once(async move {
+            let mut joined = BytesMut::new();
+            while let Some(Ok(chunk)) = chunks.next().await {
+                joined.put_slice(&chunk);
+            }
+            joined.freeze()
+        })),
+        other => Box::pin(stream::iter(whole(other))),
+    }
+}

@@ -1,0 +1,208 @@
+//! The HTTP front: listeners, connections, and which path is whose.
+
+pub(crate) mod body;
+mod batch;
+mod events;
+mod listener;
+mod mcp;
+mod origin;
+mod watch;
+
+use std::{convert::Infallible, panic::AssertUnwindSafe, pin::pin, sync::Arc};
+
+use futures_util::FutureExt;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::Semaphore,
+};
+
+use self::{
+    body::Outgoing,
+    origin::Allowed,
+    watch::{Activity, Patience, Verdict, Watched},
+};
+use crate::{gate::Gate, ops, refusal::Refusal, respond};
+
+pub use listener::Listener;
+
+/// What a listener is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Audience {
+    /// Clients: `/mcp…` and the probes; operators too while it is loopback and no listener of their own is configured.
+    Main,
+    /// Operators: `/health`, `/metrics` and the probes.
+    Ops,
+}
+
+/// What every connection of one listener shares.
+struct Front {
+    gate: Arc<Gate>,
+    audience: Audience,
+    allowed: Allowed,
+    /// Whether `/health` and `/metrics` answer here.
+    operators: bool,
+    patience: Patience,
+    body_limit: u64,
+    body_patience: std::time::Duration,
+}
+
+/// Serves a listener until the gate drains, then lets its connections finish what they have begun.
+///
+/// Returns when the listener is closed and the last connection is gone; drop the future to cut them.
+pub async fn serve(gate: Arc<Gate>, mut listener: Listener, audience: Audience) {
+    let snapshot = gate.snapshot();
+    let config = &snapshot.config().http;
+    let names = |names: Vec<&str>| names.into_iter().map(str::to_owned).collect::<Vec<_>>();
+    let mut hosts = names(config.hosts.iter().map(|host| host.as_str()).collect());
+    hosts.extend(config.public_url.as_ref().and_then(|url| url.authority()).map(ToString::to_string));
+    let origins = names(config.origins.iter().map(|origin| origin.as_str()).collect());
+    let own_ops = snapshot.config().ops.is_some();
+    let front = Arc::new(Front {
+        audience,
+        allowed: Allowed::new(listener.address(), &hosts, &origins),
+        operators: audience == Audience::Ops || (!own_ops && listener.is_private()),
+        patience: Patience { header: config.header_timeout, idle: config.idle_timeout },
+        body_limit: config.max_body.bytes(),
+        body_patience: config.body_timeout,
+        gate: Arc::clone(&gate),
+    });
+    let most = usize::try_from(config.max_connections.get()).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+    let places = Arc::new(Semaphore::new(most));
+    let mut stopping = gate.stopping();
+    loop {
+        let place = tokio::select! {
+            place = Arc::clone(&places).acquire_owned() => place,
+            _ = stopping.wait_for(|stopping| *stopping) => break,
+        };
+        let Ok(place) = place else { break };
+        let socket = tokio::select! {
+            socket = listener.accept() => socket,
+            _ = stopping.wait_for(|stopping| *stopping) => break,
+        };
+        let front = Arc::clone(&front);
+        tokio::spawn(async move {
+            match socket {
+                listener::Socket::Tcp(socket) => connection(&front, socket).await,
+                #[cfg(unix)]
+                listener::Socket::Unix(socket) => connection(&front, socket).await,
+            }
+            drop(place);
+        });
+    }
+    drop(listener);
+    let all = u32::try_from(most).unwrap_or(u32::MAX);
+    // All places free again: every connection has ended.
+    let _ = places.acquire_many(all).await;
+}
+
+/// One connection, HTTP/1.1 or HTTP/2 by prior knowledge.
+async fn connection<S>(front: &Arc<Front>, socket: S)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let activity = Activity::new();
+    let service = service_fn(|request| answer(Arc::clone(front), Arc::clone(&activity), request));
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(None).max_headers(64).max_buf_size(64 * 1024);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(256)
+        .max_header_list_size(32 * 1024)
+        .max_pending_accept_reset_streams(Some(32))
+        .keep_alive_interval(Some(std::time::Duration::from_secs(30)));
+    let io = TokioIo::new(Watched::new(socket, Arc::clone(&activity)));
+    let mut connection = pin!(builder.serve_connection(io, service));
+    let mut tick = tokio::time::interval(front.patience.tick());
+    let mut stopping = front.gate.stopping();
+    let mut draining = false;
+    loop {
+        tokio::select! {
+            biased;
+            // A broken connection is its client's affair; whatever it was doing has been told.
+            _ = connection.as_mut() => return,
+            _ = stopping.wait_for(|stopping| *stopping), if !draining => {
+                draining = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            _ = tick.tick() => match activity.verdict(front.patience) {
+                Verdict::Fine => {}
+                Verdict::SlowHead => {
+                    tracing::debug!(target: "gatepost::http", "closed a connection whose request head did not arrive in time");
+                    return;
+                }
+                Verdict::Idle => connection.as_mut().graceful_shutdown(),
+            },
+        }
+    }
+}
+
+/// One request. A panic in it is answered like any other failure of ours, and hurts nobody else.
+async fn answer(front: Arc<Front>, activity: Arc<Activity>, request: Request<Incoming>) -> Result<Response<Outgoing>, Infallible> {
+    let busy = activity.request();
+    let response = AssertUnwindSafe(route(&front, request)).catch_unwind().await.unwrap_or_else(|_| {
+        front.gate.metrics.panicked();
+        refused(&Refusal::Internal("a bug; the gate's log has the details".into()))
+    });
+    Ok(response.map(|body| body.busy(busy)))
+}
+
+/// Which path is whose.
+async fn route(front: &Front, request: Request<Incoming>) -> Response<Outgoing> {
+    let path = request.uri().path();
+    if let Some(rest) = path.strip_prefix("/mcp")
+        && (rest.is_empty() || rest.starts_with('/'))
+        && front.audience == Audience::Main
+    {
+        return mcp::answer(front, request).await;
+    }
+    if let Some(probe) = ops::Probe::at(path) {
+        return if matches!(*request.method(), Method::GET | Method::HEAD) {
+            plain(probe.answer(&front.gate))
+        } else {
+            refused(&Refusal::Verb { method: request.method().to_string(), allowed: "GET, HEAD" })
+        };
+    }
+    if front.operators && matches!(path, "/health" | "/metrics") {
+        // The same guard as for clients: a web page must not read them either.
+        if let Err(refusal) = front.allowed.check(request.uri(), request.headers()) {
+            return refused(&refusal);
+        }
+        return plain(if path == "/health" { ops::health(&front.gate) } else { ops::metrics(&front.gate) });
+    }
+    refused(&Refusal::NoEndpoint(gatepost_policy::Printable(path).to_string()))
+}
+
+fn plain(page: ops::Page) -> Response<Outgoing> {
+    let mut response = Response::new(Outgoing::whole(smallvec::smallvec![page.body]));
+    *response.status_mut() = page.status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(page.content_type));
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// A refusal of something that is no MCP message, or not yet.
+fn refused(refusal: &Refusal) -> Response<Outgoing> {
+    let (status, message) = respond::render(refusal, &respond::About::default());
+    let mut response = json(status, smallvec::smallvec![message]);
+    if let Refusal::Verb { allowed, .. } = refusal {
+        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
+    }
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
+}
+
+fn json(status: StatusCode, body: smallvec::SmallVec<[bytes::Bytes; 3]>) -> Response<Outgoing> {
+    let mut response = Response::new(Outgoing::whole(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}

@@ -1,0 +1,412 @@
+//! Streamable HTTP of 2025-03-26 to 2025-11-25: a session made by `initialize`, named by `Mcp-Session-Id`.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use gatepost_protocol::{
+    envelope::{Message, Response},
+    error,
+    json::Strictness,
+    version::Version,
+};
+use http::{HeaderValue, StatusCode};
+use http_body_util::Full;
+use tokio::sync::mpsc;
+
+use super::{
+    super::{
+        CallError, Cause,
+        change::{Announcer, change_of},
+        incoming::{Events, Incoming, Source},
+        outgoing::{Outgoing, Wish},
+        pipe::cancelled,
+        pool::Lease,
+        session::Session,
+    },
+    Body, Endpoint, LAST_EVENT_ID, PROTOCOL_VERSION, Reply, SESSION_ID,
+    modern::failed,
+    reply::read_reply,
+    stream::{EventSource, EventStream, StreamEnd, refusal},
+    version_header,
+};
+
+/// A call's answer that has not begun.
+pub(crate) type Pending = Pin<Box<dyn Future<Output = Result<Reply, CallError>> + Send>>;
+
+/// How often a broken stream is taken up again.
+const RESUMPTIONS: u32 = 5;
+
+/// One session on a legacy server.
+pub(crate) struct LegacySession {
+    endpoint: Endpoint,
+    id: Option<HeaderValue>,
+    version: Version,
+    can_be_asked: bool,
+    next: AtomicU64,
+    gone: AtomicBool,
+    announcer: Announcer,
+    /// Who gets a question that comes on the GET stream.
+    calls: Mutex<Vec<(u64, mpsc::UnboundedSender<Message>)>>,
+}
+
+/// What a call on a legacy session needs besides its stream. Dropped before the answer, it cancels if that was wished.
+pub(crate) struct LegacyCall {
+    session: Arc<LegacySession>,
+    id: u64,
+    asks: Option<mpsc::UnboundedReceiver<Message>>,
+    resumed: u32,
+    open: bool,
+    closing_cancels: bool,
+    wish: Option<Arc<dyn Wish>>,
+    /// Kept for as long as the call.
+    _lease: Option<Lease<Session>>,
+}
+
+impl LegacySession {
+    /// A session that `initialize` has opened. `can_be_asked`: it was opened with capabilities that let the server ask.
+    pub(crate) fn new(
+        endpoint: Endpoint,
+        id: Option<HeaderValue>,
+        version: Version,
+        can_be_asked: bool,
+        announcer: Announcer,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            endpoint,
+            id,
+            version,
+            can_be_asked,
+            // 1 was `initialize`.
+            next: AtomicU64::new(2),
+            gone: AtomicBool::new(false),
+            announcer,
+            calls: Mutex::default(),
+        })
+    }
+
+    /// Whether the server may still know it.
+    pub(crate) fn alive(&self) -> bool {
+        !self.gone.load(Relaxed)
+    }
+
+    /// Whether the server may ask the client of this session.
+    pub(crate) fn can_be_asked(&self) -> bool {
+        self.can_be_asked
+    }
+
+    /// Sends a call. [`Cause::SessionGone`] says that the server no longer knows the session and did nothing.
+    pub(crate) async fn call(
+        self: &Arc<Self>,
+        out: &Outgoing<'_>,
+        lease: Option<Lease<Session>>,
+    ) -> Result<Incoming, CallError> {
+        let id = self.next.fetch_add(1, Relaxed);
+        let mut request = self.post(out.compose(self.version, id));
+        for (name, value) in &out.headers {
+            request.headers_mut().insert(name, value.clone());
+        }
+        let mut call = LegacyCall {
+            session: Arc::clone(self),
+            id,
+            asks: None,
+            resumed: 0,
+            open: true,
+            closing_cancels: out.version.is_modern() && !out.own(),
+            wish: out.wish.clone(),
+            _lease: lease,
+        };
+        let context = &self.endpoint.context;
+        let reply = if self.can_be_asked && !out.own() {
+            let (sender, mut asks) = mpsc::unbounded_channel();
+            self.calls().push((id, sender));
+            let session = Arc::clone(self);
+            let mut pending: Pending = Box::pin(async move {
+                let response = session.endpoint.send(request).await?;
+                session.read(response).await
+            });
+            tokio::select! {
+                biased;
+                reply = &mut pending => {
+                    call.asks = Some(asks);
+                    reply
+                }
+                // The server asks on its GET stream before it has begun to answer.
+                Some(ask) = asks.recv() => {
+                    call.asks = Some(asks);
+                    let stream = EventStream::pending(pending, context.clone(), self.announcer.clone(), call);
+                    return Ok(Incoming::Events(Events {
+                        first: Some(ask),
+                        source: Source::Http(Box::new(stream)),
+                        context: context.clone(),
+                        patient: false,
+                        guard: None,
+                    }));
+                }
+            }
+        } else {
+            self.read(self.endpoint.send(request).await?).await
+        };
+        match reply? {
+            Reply::Response(_, response) => {
+                call.answered();
+                Ok(Incoming::Whole(response))
+            }
+            Reply::Partial(partial) => {
+                call.answered();
+                Ok(Incoming::Partial(partial))
+            }
+            Reply::Events(body) => {
+                let mut stream = EventStream::live(body, context.clone(), self.announcer.clone(), Some(call));
+                match context.within(stream.next()).await?? {
+                    Message::Response(response) => Ok(Incoming::Whole(response)),
+                    first => Ok(Incoming::Events(Events {
+                        first: Some(first),
+                        source: Source::Http(Box::new(stream)),
+                        context: context.clone(),
+                        patient: false,
+                        guard: None,
+                    })),
+                }
+            }
+            Reply::Empty => {
+                call.answered();
+                Err(context.error(Cause::Nonsense("an empty body".to_owned()), false))
+            }
+            Reply::Failed { status, detail } => {
+                call.answered();
+                Err(failed(&self.endpoint, status, detail))
+            }
+        }
+    }
+
+    /// Sends a notification or a response and waits until the server has it.
+    pub(crate) async fn send(&self, message: Bytes) -> Result<(), CallError> {
+        let response = self.endpoint.send(self.post(message)).await?;
+        match self.read(response).await? {
+            Reply::Failed { status, detail } => Err(failed(&self.endpoint, status, detail)),
+            Reply::Empty | Reply::Response(..) | Reply::Partial(_) | Reply::Events(_) => Ok(()),
+        }
+    }
+
+    /// Sends a notification or a response without waiting for it.
+    pub(crate) fn send_later(self: &Arc<Self>, message: Bytes) {
+        let session = Arc::clone(self);
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                if let Err(error) = session.send(message).await {
+                    tracing::debug!(%error, "a note was not delivered");
+                }
+            });
+        }
+    }
+
+    /// Keeps the GET stream open until it ends or is refused: announces changes, gives questions to the only call in
+    /// flight. `Ok(false)`: the server has no such stream (405), which is its right.
+    pub(crate) async fn listen(self: &Arc<Self>, last_id: &mut Option<Bytes>) -> Result<bool, CallError> {
+        let Some(body) = self.open_stream(last_id.as_ref()).await? else { return Ok(false) };
+        let mut source = EventSource::new(body, self.endpoint.context.limit);
+        loop {
+            let event = source.next().await;
+            if source.last_id.is_some() {
+                last_id.clone_from(&source.last_id);
+            }
+            match event {
+                Ok(event) => {
+                    if let Some(data) = event.message() {
+                        self.heard(data.clone());
+                    }
+                }
+                Err(StreamEnd::TooLarge) => return Err(self.endpoint.context.too_large()),
+                Err(StreamEnd::Over(why)) => return Err(self.endpoint.context.error(Cause::Ended(why), true)),
+            }
+        }
+    }
+
+    fn heard(self: &Arc<Self>, data: Bytes) {
+        match Message::parse(data, Strictness::Server) {
+            Ok(Message::Notification(notification)) => {
+                if let Some(change) = change_of(&notification) {
+                    self.announcer.announce(change);
+                } else if let Some(call) = self.only_call() {
+                    let _ = call.send(Message::Notification(notification));
+                } else {
+                    tracing::debug!(target: "gatepost::server", server = &*self.endpoint.context.server,
+                        method = notification.method(), "a notification that belongs to no call");
+                }
+            }
+            Ok(Message::Request(request)) => {
+                if let Some(answer) = refusal(self, &request) {
+                    self.send_later(answer);
+                } else if let Some(call) = self.only_call() {
+                    let _ = call.send(Message::Request(request));
+                } else {
+                    let text = "it cannot be told which call this belongs to";
+                    let answer = error::error_response(Some(request.id().bytes()), error::INTERNAL_ERROR, text, None);
+                    self.send_later(answer);
+                }
+            }
+            Ok(Message::Response(_)) | Err(_) => {}
+        }
+    }
+
+    fn only_call(&self) -> Option<mpsc::UnboundedSender<Message>> {
+        match self.calls().as_slice() {
+            [(_, call)] => Some(call.clone()),
+            _ => None,
+        }
+    }
+
+    fn calls(&self) -> std::sync::MutexGuard<'_, Vec<(u64, mpsc::UnboundedSender<Message>)>> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends the session on the server (2025-11-25 basic/transports, Session Management: clients SHOULD).
+    pub(crate) async fn delete(&self) {
+        if self.gone.swap(true, Relaxed) || self.id.is_none() {
+            return;
+        }
+        let mut request = self.endpoint.delete();
+        self.mark(&mut request);
+        let deleted = async {
+            let response = self.endpoint.send(request).await?;
+            read_reply(response, &self.endpoint.context).await
+        };
+        // Servers may refuse (405); there is nothing to be done about it.
+        let _ = tokio::time::timeout(Duration::from_secs(2), deleted).await;
+    }
+
+    fn post(&self, body: Bytes) -> http::Request<Full<Bytes>> {
+        let mut request = self.endpoint.post(body);
+        self.mark(&mut request);
+        request
+    }
+
+    fn mark(&self, request: &mut http::Request<Full<Bytes>>) {
+        if let Some(id) = &self.id {
+            request.headers_mut().insert(SESSION_ID, id.clone());
+        }
+        if self.version.has_version_header() {
+            request.headers_mut().insert(PROTOCOL_VERSION, version_header(self.version));
+        }
+    }
+
+    /// Reads a reply and notices when the session is gone.
+    async fn read(&self, response: http::Response<Body>) -> Result<Reply, CallError> {
+        let status = response.status();
+        let reply = read_reply(response, &self.endpoint.context).await?;
+        if self.id.is_some() && session_gone(status, &reply) {
+            self.gone.store(true, Relaxed);
+            return Err(self.endpoint.context.error(Cause::SessionGone, true));
+        }
+        Ok(reply)
+    }
+
+    async fn open_stream(&self, last_id: Option<&Bytes>) -> Result<Option<Body>, CallError> {
+        let mut request = self.endpoint.listen();
+        self.mark(&mut request);
+        if let Some(id) = last_id.and_then(|id| HeaderValue::from_bytes(id).ok()) {
+            request.headers_mut().insert(LAST_EVENT_ID, id);
+        }
+        let response = self.endpoint.send(request).await?;
+        match self.read(response).await? {
+            Reply::Events(body) => Ok(Some(body)),
+            Reply::Failed { status, detail } if !matches!(status.as_u16(), 400..=499) => {
+                Err(failed(&self.endpoint, status, detail))
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+/// Whether an answer says that the session is gone: 404, whatever the body (2025-11-25 basic/transports, Session
+/// Management), or what servers that keep sessions in memory say instead after a restart: 400 with an error that speaks
+/// of the session.
+fn session_gone(status: StatusCode, reply: &Reply) -> bool {
+    match reply {
+        _ if status == StatusCode::NOT_FOUND => true,
+        Reply::Response(StatusCode::BAD_REQUEST, response) => speaks_of_session(response),
+        Reply::Failed { status: StatusCode::BAD_REQUEST, detail } => detail.to_ascii_lowercase().contains("session"),
+        _ => false,
+    }
+}
+
+fn speaks_of_session(response: &Response) -> bool {
+    response.error_message().is_some_and(|text| text.to_ascii_lowercase().contains("session"))
+}
+
+impl LegacyCall {
+    pub(crate) fn session(&self) -> &Arc<LegacySession> {
+        &self.session
+    }
+
+    /// A question that came on the GET stream. Never ends while the call is open.
+    pub(crate) async fn asked(&mut self) -> Option<Message> {
+        match &mut self.asks {
+            Some(asks) => asks.recv().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// The response is here: nothing to cancel any more.
+    pub(crate) fn answered(&mut self) {
+        self.open = false;
+    }
+
+    /// Something came: a server that closes its stream now and then on purpose may go on doing so.
+    pub(crate) fn heard(&mut self) {
+        self.resumed = 0;
+    }
+
+    /// Takes the stream up again after the event `id`.
+    pub(crate) async fn resume(&mut self, id: &Bytes, wait: Duration) -> Result<Body, CallError> {
+        let context = &self.session.endpoint.context;
+        let lost = || context.error(Cause::Ended("the stream broke and could not be resumed".to_owned()), false);
+        while self.resumed < RESUMPTIONS {
+            self.resumed += 1;
+            tokio::time::sleep(wait).await;
+            match self.session.open_stream(Some(id)).await {
+                Ok(Some(body)) => return Ok(body),
+                Ok(None) => break,
+                Err(error) => tracing::debug!(%error, "resuming a stream"),
+            }
+        }
+        Err(lost())
+    }
+}
+
+impl Drop for LegacyCall {
+    fn drop(&mut self) {
+        self.session.calls().retain(|(id, _)| *id != self.id);
+        let wished = self.closing_cancels || self.wish.as_ref().is_some_and(|wish| wish.is_cancelled());
+        if self.open && wished {
+            self.session.send_later(cancelled(self.id, "the client no longer waits"));
+        }
+    }
+}
+
+/// Keeps the GET stream of a session while it lives; returns when there is none or the session is gone.
+pub(crate) async fn keep_listening(session: Weak<LegacySession>, connected: impl Fn()) {
+    let mut last_id = None;
+    let mut failures = 0u32;
+    loop {
+        let Some(live) = session.upgrade().filter(|session| session.alive()) else { return };
+        let since = tokio::time::Instant::now();
+        match live.listen(&mut last_id).await {
+            Ok(_) => return,
+            Err(CallError { cause: Cause::SessionGone, .. }) => return,
+            Err(error) => tracing::debug!(%error, "the change stream ended"),
+        }
+        drop(live);
+        failures = if since.elapsed() > Duration::from_secs(10) { 0 } else { failures + 1 };
+        tokio::time::sleep(super::super::backoff::delay(failures)).await;
+        connected();
+    }
+}

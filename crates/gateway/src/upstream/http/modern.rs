@@ -1,0 +1,129 @@
+//! Streamable HTTP as of 2026-07-28: every request stands alone, nothing is kept between two of them but connections.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use bytes::Bytes;
+use gatepost_protocol::{envelope::Message, headers::encode_value, version::Version};
+use http::{HeaderValue, StatusCode};
+
+use super::{
+    super::{
+        CallError, Cause,
+        change::Announcer,
+        incoming::{Events, Incoming, Source},
+        outgoing::Outgoing,
+    },
+    Endpoint, METHOD, NAME, PROTOCOL_VERSION, Reply,
+    reply::read_reply,
+    stream::EventStream,
+    version_header,
+};
+
+/// A modern server behind a URL.
+pub(crate) struct ModernServer {
+    endpoint: Endpoint,
+    next: AtomicU64,
+    announcer: Announcer,
+}
+
+/// An open `subscriptions/listen`.
+pub(crate) struct Listening {
+    events: EventStream,
+}
+
+impl ModernServer {
+    pub(crate) fn new(endpoint: Endpoint, announcer: Announcer) -> Self {
+        Self { endpoint, next: AtomicU64::new(1), announcer }
+    }
+
+    /// Its endpoint.
+    pub(crate) fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// Sends a call. Dropping the future, or what it gives, closes the connection, which is cancellation
+    /// (basic/utilities/cancellation, Transport-Specific).
+    pub(crate) async fn call(&self, out: &Outgoing<'_>, version: Version) -> Result<Incoming, CallError> {
+        let id = self.next.fetch_add(1, Relaxed);
+        let context = &self.endpoint.context;
+        let response = self.endpoint.send(self.request(out, version, id)).await?;
+        match read_reply(response, context).await? {
+            Reply::Response(_, response) => Ok(Incoming::Whole(response)),
+            Reply::Partial(partial) => Ok(Incoming::Partial(partial)),
+            Reply::Events(body) => {
+                let mut stream = EventStream::live(body, context.clone(), self.announcer.clone(), None);
+                // Most streams hold nothing but the response, and there is nothing to pass on before the first message.
+                match context.within(stream.next()).await?? {
+                    Message::Response(response) => Ok(Incoming::Whole(response)),
+                    first => Ok(Incoming::Events(Events {
+                        first: Some(first),
+                        source: Source::Http(Box::new(stream)),
+                        context: context.clone(),
+                        patient: false,
+                        guard: None,
+                    })),
+                }
+            }
+            Reply::Empty => Err(context.error(Cause::Nonsense("an empty body".to_owned()), false)),
+            Reply::Failed { status, detail } => Err(failed(&self.endpoint, status, detail)),
+        }
+    }
+
+    /// Opens the stream of change notices for the filter in `out`.
+    pub(crate) async fn listen(&self, out: &Outgoing<'_>, version: Version) -> Result<Listening, CallError> {
+        let id = self.next.fetch_add(1, Relaxed);
+        let context = &self.endpoint.context;
+        let response = self.endpoint.send(self.request(out, version, id)).await?;
+        match read_reply(response, context).await? {
+            Reply::Events(body) => {
+                Ok(Listening { events: EventStream::live(body, context.clone(), self.announcer.clone(), None) })
+            }
+            Reply::Response(_, response) => {
+                let text = response.error_message().unwrap_or_default().into_owned();
+                Err(context.error(Cause::Handshake(format!("it opens no change stream: {text}")), true))
+            }
+            Reply::Failed { status, detail } => Err(failed(&self.endpoint, status, detail)),
+            Reply::Empty | Reply::Partial(_) => Err(context.error(Cause::Nonsense("no event stream".to_owned()), true)),
+        }
+    }
+
+    fn request(&self, out: &Outgoing<'_>, version: Version, id: u64) -> http::Request<http_body_util::Full<Bytes>> {
+        let mut request = self.endpoint.post(out.compose(version, id));
+        let headers = request.headers_mut();
+        headers.insert(PROTOCOL_VERSION, version_header(version));
+        let method = match out.method() {
+            Some(method) => Some(HeaderValue::from_static(method.name())),
+            None => HeaderValue::from_str(&encode_value(out.request.method())).ok(),
+        };
+        if let Some(method) = method {
+            headers.insert(METHOD, method);
+        }
+        // The server's own name, not the public one: the server compares it with the body it gets.
+        if let Some(name) = out.target()
+            && let Ok(name) = HeaderValue::from_str(&encode_value(&name))
+        {
+            headers.insert(NAME, name);
+        }
+        for (name, value) in out.headers.iter().chain(&out.params) {
+            headers.insert(name, value.clone());
+        }
+        request
+    }
+}
+
+impl Listening {
+    /// The next message on the stream that is no change notice: the acknowledgement, or the response that ends it.
+    /// Change notices are announced meanwhile.
+    pub(crate) async fn next(&mut self) -> Result<Message, CallError> {
+        self.events.next().await
+    }
+}
+
+/// A status without a JSON-RPC body, as an error. What was refused before the method was looked at may be repeated.
+pub(crate) fn failed(endpoint: &Endpoint, status: StatusCode, detail: String) -> CallError {
+    let untouched = matches!(status.as_u16(), 401 | 403 | 404 | 405 | 407 | 413 | 415 | 429) || status.is_redirection();
+    if status.is_success() {
+        return endpoint.context.error(Cause::Nonsense(detail), false);
+    }
+    endpoint.context.error(Cause::Http { status: status.as_u16(), detail }, untouched)
+}

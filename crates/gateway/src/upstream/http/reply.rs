@@ -1,0 +1,212 @@
+//! What an HTTP answer is. One pure function for every place that has to know, in both eras.
+
+use bytes::{Bytes, BytesMut};
+use gatepost_protocol::{
+    envelope::{Batch, Invalid, Message, Response},
+    json::Strictness,
+};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+
+use super::{
+    super::{CallError, Cause, incoming::{Partial, Waiting}},
+    client::{Body, HttpError},
+};
+
+/// Answers up to this size are collected before they are handed on; larger ones stream.
+const COLLECT: u64 = 256 * 1024;
+/// How much of a body that is no answer is read, to say what it was.
+const DETAIL: usize = 2048;
+
+/// What an answer's head promises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ReplyKind {
+    /// One JSON-RPC message, whatever the status.
+    Json,
+    /// Server-sent events.
+    Events,
+    /// Accepted, nothing to say.
+    Empty,
+    /// Elsewhere, which the gate does not follow.
+    Redirect,
+    /// Nothing that MCP knows.
+    Other,
+}
+
+/// An answer whose kind and, where it is short, content are known.
+pub(crate) enum Reply {
+    /// A whole JSON-RPC response. The status may be an error's.
+    Response(StatusCode, Response),
+    /// A large JSON body still arriving.
+    Partial(Partial),
+    /// An event stream.
+    Events(Body),
+    /// Accepted.
+    Empty,
+    /// A status without a JSON-RPC body.
+    Failed {
+        /// The status, possibly of success.
+        status: StatusCode,
+        /// What there was instead, in words.
+        detail: String,
+    },
+}
+
+/// Tells what kind of answer this is by its head.
+pub(crate) fn classify(status: StatusCode, headers: &HeaderMap) -> ReplyKind {
+    let content_type = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    let is = |wanted: &[u8]| {
+        let essence = content_type.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+        essence.eq_ignore_ascii_case(wanted)
+    };
+    if status.is_redirection() && status != StatusCode::NOT_MODIFIED {
+        ReplyKind::Redirect
+    } else if status.is_success() && is(b"text/event-stream") {
+        ReplyKind::Events
+    } else if is(b"application/json") {
+        ReplyKind::Json
+    } else if matches!(status, StatusCode::ACCEPTED | StatusCode::NO_CONTENT) {
+        ReplyKind::Empty
+    } else {
+        ReplyKind::Other
+    }
+}
+
+/// Reads an answer as far as it has to be known before it can be handed on.
+pub(crate) async fn read_reply(
+    response: http::Response<Body>,
+    context: &Waiting,
+) -> Result<Reply, CallError> {
+    let (head, mut body) = response.into_parts();
+    let status = head.status;
+    match classify(status, &head.headers) {
+        ReplyKind::Events => Ok(Reply::Events(body)),
+        ReplyKind::Empty => {
+            // Read to the end so that the connection can be used again.
+            let _ = context.within(body.collect(DETAIL as u64)).await?;
+            Ok(Reply::Empty)
+        }
+        ReplyKind::Redirect => {
+            let to = head.headers.get(header::LOCATION).map(|to| String::from_utf8_lossy(to.as_bytes()).into_owned());
+            let detail = format!(
+                "it redirects to {}; redirects are not followed, configure the final URL",
+                to.as_deref().unwrap_or("nowhere")
+            );
+            Ok(Reply::Failed { status, detail })
+        }
+        ReplyKind::Json => {
+            let (whole, more) = collect(&mut body, context).await?;
+            if more && status.is_success() {
+                let left = context.limit.saturating_sub(whole.len() as u64);
+                return Ok(Reply::Partial(Partial { head: whole, rest: body, left, context: context.clone(), guard: None }));
+            }
+            match parse_response(whole.clone(), context) {
+                Ok(response) => Ok(Reply::Response(status, response)),
+                Err(_) if whole.is_empty() && status.is_success() => Ok(Reply::Empty),
+                Err(error) if status.is_success() => Err(error),
+                Err(_) => Ok(Reply::Failed { status, detail: words(status, &whole) }),
+            }
+        }
+        ReplyKind::Other => {
+            let mut start = BytesMut::new();
+            while start.len() < DETAIL {
+                match context.within(body.data()).await? {
+                    Some(Ok(data)) => start.extend_from_slice(&data),
+                    Some(Err(_)) | None => break,
+                }
+            }
+            if start.is_empty() && status.is_success() {
+                return Ok(Reply::Empty);
+            }
+            start.truncate(DETAIL);
+            Ok(Reply::Failed { status, detail: words(status, &start) })
+        }
+    }
+}
+
+/// Collects a body; the flag says that there is more than is worth waiting for.
+async fn collect(body: &mut Body, context: &Waiting) -> Result<(Bytes, bool), CallError> {
+    let ended = |error: HttpError| context.error(Cause::Ended(error.to_string()), false);
+    let announced = body.announced();
+    if announced.is_some_and(|size| size > context.limit) {
+        return Err(context.too_large());
+    }
+    let Some(first) = context.within(body.data()).await?.transpose().map_err(ended)? else {
+        return Ok((Bytes::new(), false));
+    };
+    // The usual answer is here as a whole and is handed on as it is.
+    if announced == Some(first.len() as u64) {
+        return Ok((first, false));
+    }
+    let mut whole = BytesMut::with_capacity(announced.unwrap_or(0).min(COLLECT) as usize);
+    whole.extend_from_slice(&first);
+    loop {
+        if whole.len() as u64 > context.limit {
+            return Err(context.too_large());
+        }
+        if whole.len() as u64 > COLLECT {
+            return Ok((whole.freeze(), true));
+        }
+        match context.within(body.data()).await?.transpose().map_err(ended)? {
+            Some(data) => whole.extend_from_slice(&data),
+            None => return Ok((whole.freeze(), false)),
+        }
+    }
+}
+
+/// The response in `raw`. A server at 2025-03-26 may put it into an array.
+pub(crate) fn parse_response(raw: Bytes, context: &Waiting) -> Result<Response, CallError> {
+    let nonsense = |what: String| context.error(Cause::Nonsense(what), false);
+    match Message::parse(raw.clone(), Strictness::Server) {
+        Ok(Message::Response(response)) => Ok(response),
+        Ok(_) => Err(nonsense("a request or notification where the response should be".to_owned())),
+        Err(error) if error.reason == Invalid::Batch => Batch::split(&raw, Strictness::Server)
+            .ok()
+            .into_iter()
+            .flatten()
+            .find_map(|part| match Message::parse(part, Strictness::Server) {
+                Ok(Message::Response(response)) => Some(response),
+                _ => None,
+            })
+            .ok_or_else(|| nonsense("an array without a response".to_owned())),
+        Err(error) => Err(nonsense(error.to_string())),
+    }
+}
+
+/// What a useless answer was, on one line.
+fn words(status: StatusCode, body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(body);
+    let line: String = text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(200).collect();
+    if line.is_empty() { status.canonical_reason().unwrap_or("no body").to_owned() } else { line }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_told_apart_by_status_and_type() {
+        let check = |status: u16, content_type: Option<&'static str>, expected| {
+            let mut headers = HeaderMap::new();
+            if let Some(value) = content_type {
+                headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(value));
+            }
+            assert_eq!(classify(StatusCode::from_u16(status).unwrap(), &headers), expected, "{status} {content_type:?}");
+        };
+        check(200, Some("application/json"), ReplyKind::Json);
+        check(200, Some("Application/JSON ; charset=utf-8"), ReplyKind::Json);
+        check(404, Some("application/json"), ReplyKind::Json);
+        check(200, Some("text/event-stream; charset=utf-8"), ReplyKind::Events);
+        check(500, Some("text/event-stream"), ReplyKind::Other);
+        check(202, None, ReplyKind::Empty);
+        check(204, None, ReplyKind::Empty);
+        check(307, Some("application/json"), ReplyKind::Redirect);
+        check(200, Some("text/html"), ReplyKind::Other);
+        check(502, None, ReplyKind::Other);
+    }
+
+    #[test]
+    fn a_page_is_quoted_on_one_line() {
+        assert_eq!(words(StatusCode::BAD_GATEWAY, b"<h1>\n  502  </h1>"), "<h1> 502 </h1>");
+        assert_eq!(words(StatusCode::BAD_GATEWAY, b""), "Bad Gateway");
+    }
+}

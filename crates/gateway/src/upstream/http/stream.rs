@@ -1,0 +1,256 @@
+//! Server-sent events as they arrive, and what they are for the call they belong to.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::{Bytes, BytesMut};
+use gatepost_protocol::{
+    envelope::{Message, Request},
+    error::{self, METHOD_NOT_FOUND},
+    framing::sse::{SseDecoder, SseEvent},
+    json::Strictness,
+    method::Method,
+};
+
+use super::{
+    super::{
+        CallError, Cause,
+        change::{Announcer, change_of},
+        incoming::Waiting,
+    },
+    client::Body,
+    legacy::{LegacyCall, LegacySession},
+};
+
+/// Why no further event will come.
+#[derive(Debug)]
+pub(crate) enum StreamEnd {
+    /// The stream was closed or broke.
+    Over(String),
+    /// One event is larger than allowed.
+    TooLarge,
+}
+
+/// A body read as events.
+pub(crate) struct EventSource {
+    body: Body,
+    decoder: SseDecoder,
+    over: bool,
+    /// The id of the last event that had one, and how long the server wants us to wait before we come back.
+    pub(crate) last_id: Option<Bytes>,
+    pub(crate) retry: Option<Duration>,
+}
+
+// === impl EventSource ===
+
+impl EventSource {
+    /// Events of `body`, each of at most `limit` bytes.
+    pub(crate) fn new(body: Body, limit: u64) -> Self {
+        let decoder = SseDecoder::new(usize::try_from(limit).unwrap_or(usize::MAX));
+        Self { body, decoder, over: false, last_id: None, retry: None }
+    }
+
+    /// The next event. Cancel safe.
+    pub(crate) async fn next(&mut self) -> Result<SseEvent, StreamEnd> {
+        loop {
+            let mut event = self.decoder.next_event().map_err(|_| StreamEnd::TooLarge)?;
+            if event.is_none() && self.over {
+                event = Some(self.decoder.finish().ok_or_else(|| StreamEnd::Over("the event stream ended".to_owned()))?);
+            }
+            if let Some(event) = event {
+                if let Some(id) = &event.id {
+                    self.last_id = Some(id.clone()).filter(|id| !id.is_empty());
+                }
+                self.retry = event.retry.map(Duration::from_millis).or(self.retry);
+                return Ok(event);
+            }
+            match self.body.data().await {
+                Some(Ok(data)) => self.decoder.feed(data),
+                Some(Err(error)) => return Err(StreamEnd::Over(error.to_string())),
+                None => self.over = true,
+            }
+        }
+    }
+}
+
+/// The event stream of one call.
+pub(crate) struct EventStream {
+    state: State,
+    context: Waiting,
+    announcer: Announcer,
+    /// Of a legacy call: where its questions are answered, and how it goes on when the stream breaks.
+    legacy: Option<LegacyCall>,
+}
+
+enum State {
+    /// The answer's head is not here yet, but the server already asks something on another stream.
+    Pending(super::legacy::Pending),
+    Live(Box<EventSource>),
+    /// A whole answer, to be given out next.
+    Whole(Option<Message>),
+}
+
+impl EventStream {
+    pub(crate) fn live(body: Body, context: Waiting, announcer: Announcer, legacy: Option<LegacyCall>) -> Self {
+        let source = EventSource::new(body, context.limit);
+        Self { state: State::Live(Box::new(source)), context, announcer, legacy }
+    }
+
+    pub(crate) fn pending(
+        pending: super::legacy::Pending,
+        context: Waiting,
+        announcer: Announcer,
+        legacy: LegacyCall,
+    ) -> Self {
+        Self { state: State::Pending(pending), context, announcer, legacy: Some(legacy) }
+    }
+
+    /// Whether the response has come.
+    pub(crate) fn finished(&self) -> bool {
+        matches!(self.state, State::Whole(None))
+    }
+
+    /// The next message; the response is the last. Cancel safe.
+    pub(crate) async fn next(&mut self) -> Result<Message, CallError> {
+        loop {
+            let received = match &mut self.legacy {
+                None => self.state.next(&self.context).await,
+                Some(call) => tokio::select! {
+                    biased;
+                    received = self.state.next(&self.context) => received,
+                    Some(ask) = call.asked() => return Ok(ask),
+                },
+            };
+            let data = match received {
+                Ok(Received::Message(message)) => return Ok(message),
+                Ok(Received::Data(data)) => {
+                    if let Some(call) = &mut self.legacy {
+                        call.heard();
+                    }
+                    data
+                }
+                Err(StreamEnd::TooLarge) => return Err(self.context.too_large()),
+                Err(StreamEnd::Over(why)) => {
+                    self.resume(why).await?;
+                    continue;
+                }
+            };
+            // A priming event has no data.
+            if data.iter().all(u8::is_ascii_whitespace) {
+                continue;
+            }
+            match Message::parse(data, Strictness::Server) {
+                Ok(Message::Response(response)) => {
+                    self.state = State::Whole(None);
+                    if let Some(call) = &mut self.legacy {
+                        call.answered();
+                    }
+                    return Ok(Message::Response(response));
+                }
+                Ok(Message::Notification(notification)) => match change_of(&notification) {
+                    Some(change) => self.announcer.announce(change),
+                    None => return Ok(Message::Notification(notification)),
+                },
+                Ok(Message::Request(request)) => match &self.legacy {
+                    // 2026-07-28 streamable-http, Receiving Messages: the server MUST NOT send requests on the stream.
+                    None => {
+                        let text = format!("it sent the request `{}`, which a modern server must not", request.method());
+                        return Err(self.context.error(Cause::Violation(text), false));
+                    }
+                    Some(call) => {
+                        if let Some(answer) = refusal(call.session(), &request) {
+                            call.session().send_later(answer);
+                        } else {
+                            return Ok(Message::Request(request));
+                        }
+                    }
+                },
+                Err(error) => {
+                    tracing::warn!(target: "gatepost::server", server = &*self.context.server, %error,
+                        "sent an event that is not JSON-RPC; it is skipped");
+                }
+            }
+        }
+    }
+
+    /// Sends the client's answer to a question.
+    pub(crate) async fn reply(&self, response: Bytes) -> Result<(), CallError> {
+        match &self.legacy {
+            Some(call) => call.session().send(response).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn resume(&mut self, why: String) -> Result<(), CallError> {
+        let lost = self.context.error(Cause::Ended(why), false);
+        let (State::Live(source), Some(call)) = (&mut self.state, &mut self.legacy) else { return Err(lost) };
+        let Some(id) = source.last_id.clone() else { return Err(lost) };
+        let wait = source.retry.unwrap_or(Duration::from_secs(1)).min(self.context.silence);
+        let body = call.resume(&id, wait).await.map_err(|_| lost)?;
+        let (last_id, retry) = (source.last_id.take(), source.retry);
+        **source = EventSource::new(body, self.context.limit);
+        source.last_id = last_id;
+        source.retry = retry;
+        Ok(())
+    }
+}
+
+enum Received {
+    Data(Bytes),
+    Message(Message),
+}
+
+impl State {
+    async fn next(&mut self, context: &Waiting) -> Result<Received, StreamEnd> {
+        loop {
+            match self {
+                Self::Live(source) => {
+                    return source.next().await.map(|event| Received::Data(event.message().cloned().unwrap_or_default()));
+                }
+                Self::Whole(message) => {
+                    return message
+                        .take()
+                        .map(Received::Message)
+                        .ok_or_else(|| StreamEnd::Over("the answer was already taken".to_owned()));
+                }
+                Self::Pending(pending) => match pending.await {
+                    Ok(super::Reply::Response(_, response)) => {
+                        *self = Self::Whole(None);
+                        return Ok(Received::Message(Message::Response(response)));
+                    }
+                    Ok(super::Reply::Events(body)) => {
+                        *self = Self::Live(Box::new(EventSource::new(body, context.limit)));
+                    }
+                    Ok(super::Reply::Partial(mut partial)) => {
+                        // Rare enough (a large answer after a question on another stream) to be collected.
+                        let mut whole = BytesMut::from(&partial.head[..]);
+                        loop {
+                            match partial.chunk().await {
+                                Ok(Some(chunk)) => whole.extend_from_slice(&chunk),
+                                Ok(None) => return Ok(Received::Data(whole.freeze())),
+                                Err(error) => return Err(StreamEnd::Over(error.cause.to_string())),
+                            }
+                        }
+                    }
+                    Ok(super::Reply::Empty) => return Err(StreamEnd::Over("it answered with an empty body".to_owned())),
+                    Ok(super::Reply::Failed { status, detail }) => {
+                        return Err(StreamEnd::Over(format!("it answered HTTP {}: {detail}", status.as_u16())));
+                    }
+                    Err(error) => return Err(StreamEnd::Over(error.cause.to_string())),
+                },
+            }
+        }
+    }
+}
+
+/// What to answer a server's request that needs no client, or that this session's client cannot be asked.
+pub(crate) fn refusal(session: &Arc<LegacySession>, request: &Request) -> Option<Bytes> {
+    let id = request.id().bytes();
+    if request.known_method() == Some(Method::Ping) {
+        return Some(error::result_response(id, b"{}"));
+    }
+    if session.can_be_asked() {
+        return None;
+    }
+    let text = format!("the client of this session does not support `{}`", request.method());
+    Some(error::error_response(Some(id), METHOD_NOT_FOUND, &text, None))
+}

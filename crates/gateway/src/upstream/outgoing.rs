@@ -1,0 +1,131 @@
+//! What goes up: a client's permitted request, or a question of the gate's own, seen as a server is to receive it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use gatepost_policy::Principal;
+use gatepost_protocol::{
+    envelope::Request,
+    json::{self, Span},
+    method::Method,
+    rewrite::Rewrite,
+    version::{Era, Version},
+};
+use http::{HeaderName, HeaderValue};
+
+/// Whether the client said that it wants no answer any more.
+pub(crate) trait Wish: Send + Sync {
+    /// True once it did.
+    fn is_cancelled(&self) -> bool;
+}
+
+/// One request on its way to a server.
+#[derive(Clone)]
+pub(crate) struct Outgoing<'a> {
+    /// As the client sent it: its id, the public name.
+    pub(crate) request: &'a Request,
+    /// What the tool or prompt is called on the server; `None` where the name stays.
+    pub(crate) name: Option<&'a str>,
+    /// The client's version.
+    pub(crate) version: Version,
+    /// The client's capabilities, a raw JSON object.
+    pub(crate) capabilities: &'a Bytes,
+    /// The client's `clientInfo`, a raw JSON object.
+    pub(crate) info: Option<&'a Bytes>,
+    /// The log level the client's session has set, as it is on the wire. Modern clients have it in `_meta`.
+    pub(crate) log_level: Option<&'static str>,
+    /// The client's conversation, where it has one.
+    pub(crate) conversation: Option<[u8; 16]>,
+    /// Who asks; `None`: the gate itself.
+    pub(crate) principal: Option<&'a Principal>,
+    /// Headers that travel along: the trace context, and `Mcp-Param-*` for a modern server.
+    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+    /// `Mcp-Param-*` for a modern server over HTTP.
+    pub(crate) params: Vec<(HeaderName, HeaderValue)>,
+    /// Tells a client that cancelled from one that only went away.
+    pub(crate) wish: Option<Arc<dyn Wish>>,
+}
+
+const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
+const INFO: &str = "io.modelcontextprotocol/clientInfo";
+const CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
+const LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
+
+impl Outgoing<'_> {
+    /// Whether this is the gate's own question.
+    pub(crate) fn own(&self) -> bool {
+        self.principal.is_none()
+    }
+
+    /// The message for a server that speaks `version`, under our id. The progress token is the id, so that it is unique
+    /// on the server, and is there only if the client sent one.
+    pub(crate) fn compose(&self, version: Version, id: u64) -> Bytes {
+        let mut rewrite = self.request.rewrite();
+        let id = id.to_string().into_bytes();
+        if self.request.meta("progressToken").is_some() {
+            rewrite.meta("progressToken", id.clone());
+        }
+        rewrite.id(id);
+        if let Some(name) = self.name {
+            match self.reference(name) {
+                Some(reference) => rewrite.param("ref", reference),
+                None => rewrite.param_text("name", name),
+            };
+        }
+        match (self.version.era(), version.era()) {
+            (Era::Modern, Era::Modern) => {}
+            (Era::Legacy, Era::Legacy) => {
+                rewrite.remove_param("task");
+            }
+            (Era::Legacy, Era::Modern) => {
+                rewrite.remove_param("task");
+                rewrite.meta(VERSION, version.as_json());
+                rewrite.meta(CAPABILITIES, self.capabilities.to_vec());
+                if let Some(info) = self.info {
+                    rewrite.meta(INFO, info.to_vec());
+                }
+                if let Some(level) = self.log_level {
+                    rewrite.meta(LOG_LEVEL, format!("\"{level}\"").into_bytes());
+                }
+            }
+            (Era::Modern, Era::Legacy) => {
+                for key in [VERSION, INFO, CAPABILITIES, LOG_LEVEL] {
+                    rewrite.remove_meta(key);
+                }
+                rewrite.remove_param("inputResponses").remove_param("requestState").remove_param("task");
+            }
+        }
+        rewrite.finish()
+    }
+
+    /// `params.ref` of a completion with the server's own name in it.
+    fn reference(&self, name: &str) -> Option<Vec<u8>> {
+        if self.method() != Some(Method::CompletionComplete) {
+            return None;
+        }
+        let raw = self.request.param_raw("ref")?;
+        let members = json::object(raw, Span::all(raw)).ok()?;
+        let mut rewrite = Rewrite::new(raw);
+        rewrite.set_member(&members, "name", json::quote(name));
+        Some(rewrite.finish().into())
+    }
+
+    /// What `Mcp-Name` says: the server's own name of what is asked for.
+    pub(crate) fn target(&self) -> Option<std::borrow::Cow<'_, str>> {
+        let target = self.request.known_method()?.facts().target?;
+        if let Some(name) = self.name {
+            return Some(name.into());
+        }
+        self.request.param_text(target.param())
+    }
+
+    /// Whether sending it twice changes nothing.
+    pub(crate) fn repeatable(&self) -> bool {
+        self.request.known_method().is_some_and(|method| method.facts().repeatable)
+    }
+
+    /// The method, if any version has it.
+    pub(crate) fn method(&self) -> Option<Method> {
+        self.request.known_method()
+    }
+}

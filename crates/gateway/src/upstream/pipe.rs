@@ -1,0 +1,598 @@
+//! One full-duplex connection that many calls share: a stdio program, a module in this process, an old SSE server.
+//!
+//! Every request gets an id of ours, unique for the connection's life, and answers find their way back by it. What a
+//! server says without naming a call is handled by what is safe: a change notice goes to whoever watches the server; a
+//! log line reaches a call only if it is the only one in flight (it may be another client's otherwise); a question to the
+//! client reaches the only call of a leased connection (`eras.md` 5.2, 5.4).
+//!
+//! Memory is bounded: by the limit on one message, and by a bound on what waits for one call. Beyond that notifications
+//! are dropped and counted, an answer never is.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use gatepost_protocol::{
+    envelope::{Batch, Invalid, Message, Notification, Request, Response},
+    error::{self, METHOD_NOT_FOUND, INTERNAL_ERROR},
+    json::{self, Strictness},
+    method::Method,
+};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader},
+    sync::{Notify, mpsc},
+};
+
+use super::change::{Announcer, change_of};
+
+/// Messages and bytes that may wait for one call that does not read.
+const MAX_WAITING: usize = 256;
+const MAX_WAITING_BYTES: usize = 1024 * 1024;
+/// Messages that may wait for a server that does not read.
+const MAX_UNSENT: usize = 64;
+/// How long a question that belongs to no call waits for the next one.
+const HOLD_ASK: Duration = Duration::from_secs(30);
+/// Lines longer than this are cut in the log.
+const LOGGED_BYTES: usize = 200;
+
+/// How a server's own messages are to be taken; known once the handshake is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Manners {
+    /// Modern: a server never asks on its own.
+    Modern,
+    /// Legacy, opened without capabilities: whatever it asks is refused.
+    Mute,
+    /// Legacy, leased for one call at a time: what it asks belongs to that call.
+    Leased,
+    /// Legacy, all calls are one conversation's: what it asks goes to the latest of them.
+    Conversation,
+}
+
+/// The sending half and the books.
+pub(crate) struct Pipe {
+    server: Arc<str>,
+    outlet: mpsc::Sender<Bytes>,
+    next: AtomicU64,
+    books: Mutex<Books>,
+    announcer: Announcer,
+    /// Lines that were no JSON-RPC.
+    nonsense: AtomicU64,
+    /// Notifications that nobody read in time, or that belonged to nobody.
+    dropped: AtomicU64,
+}
+
+struct Books {
+    calls: HashMap<u64, Arc<Call>>,
+    held: VecDeque<Request>,
+    manners: Manners,
+    ended: Option<Arc<str>>,
+}
+
+/// What waits for one call.
+#[derive(Debug, Default)]
+struct Call {
+    waiting: Mutex<Waiting>,
+    ready: Notify,
+    /// The gate's own: nothing is guessed to belong to it.
+    own: bool,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    queue: VecDeque<Message>,
+    bytes: usize,
+    fault: Option<Fault>,
+}
+
+/// Why a call on a pipe cannot go on.
+#[derive(Debug, Clone)]
+pub(crate) enum Fault {
+    /// The connection is over, for this reason.
+    Ended(Arc<str>),
+    /// The server did what the protocol forbids.
+    Violation(String),
+    /// The answer is over this many bytes.
+    TooLarge(u64),
+}
+
+/// One call's end of the pipe. Dropping it before the answer forgets the call quietly.
+pub(crate) struct Ticket {
+    pipe: Arc<Pipe>,
+    id: u64,
+    call: Arc<Call>,
+    answered: bool,
+}
+
+/// The receiving half: whoever reads the connection hands the messages in.
+pub(crate) struct Inlet {
+    pipe: Arc<Pipe>,
+}
+
+// === impl Pipe ===
+
+impl Pipe {
+    /// A new connection: the pipe, where received messages go in, and what is to be sent.
+    pub(crate) fn new(server: Arc<str>, announcer: Announcer) -> (Arc<Self>, Inlet, mpsc::Receiver<Bytes>) {
+        let (outlet, unsent) = mpsc::channel(MAX_UNSENT);
+        let pipe = Arc::new(Self {
+            server,
+            outlet,
+            next: AtomicU64::new(1),
+            books: Mutex::new(Books {
+                calls: HashMap::new(),
+                held: VecDeque::new(),
+                manners: Manners::Mute,
+                ended: None,
+            }),
+            announcer,
+            nonsense: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+        });
+        (Arc::clone(&pipe), Inlet { pipe }, unsent)
+    }
+
+    /// Says how to take the server's own messages from now on.
+    pub(crate) fn set_manners(&self, manners: Manners) {
+        self.books().manners = manners;
+    }
+
+    /// Whether messages can still come and go.
+    pub(crate) fn alive(&self) -> bool {
+        self.books().ended.is_none()
+    }
+
+    /// Why it ended.
+    pub(crate) fn ended(&self) -> Option<Arc<str>> {
+        self.books().ended.clone()
+    }
+
+    /// Calls in flight, the gate's own included.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.books().calls.len()
+    }
+
+    /// Sends a request made by `compose` from its new id. `own`: the gate's own question, to which nothing
+    /// unattributable belongs.
+    pub(crate) async fn call(
+        self: &Arc<Self>,
+        own: bool,
+        compose: impl FnOnce(u64) -> Bytes,
+    ) -> Result<Ticket, Fault> {
+        let id = self.next.fetch_add(1, Relaxed);
+        let call = Arc::new(Call { own, ..Call::default() });
+        let raw = compose(id);
+        {
+            let mut books = self.books();
+            if let Some(reason) = &books.ended {
+                return Err(Fault::Ended(Arc::clone(reason)));
+            }
+            books.calls.insert(id, Arc::clone(&call));
+            if !own && matches!(books.manners, Manners::Leased | Manners::Conversation) {
+                for ask in books.held.drain(..) {
+                    call.push(Message::Request(ask), true);
+                }
+            }
+        }
+        // From here on dropping the ticket cleans up, so a caller may give up while the server does not read.
+        let ticket = Ticket { pipe: Arc::clone(self), id, call, answered: false };
+        self.send(raw).await?;
+        Ok(ticket)
+    }
+
+    /// Sends a notification or a response.
+    pub(crate) async fn send(&self, raw: Bytes) -> Result<(), Fault> {
+        self.outlet.send(raw).await.map_err(|_| self.fault())
+    }
+
+    fn fault(&self) -> Fault {
+        Fault::Ended(self.ended().unwrap_or_else(|| "the connection was closed".into()))
+    }
+
+    fn books(&self) -> MutexGuard<'_, Books> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends without waiting; for answers and notes whose loss harms nobody but a server that does not read.
+    pub(crate) fn send_now(&self, raw: Bytes) {
+        if self.outlet.try_send(raw).is_err() {
+            self.dropped.fetch_add(1, Relaxed);
+        }
+    }
+
+    fn only_call(&self) -> Option<Arc<Call>> {
+        let books = self.books();
+        let mut calls = books.calls.values().filter(|call| !call.own);
+        calls.next().filter(|_| calls.next().is_none()).map(Arc::clone)
+    }
+
+    fn call_of(&self, raw: &[u8]) -> Option<Arc<Call>> {
+        let digits = raw.strip_prefix(b"\"").and_then(|raw| raw.strip_suffix(b"\"")).unwrap_or(raw);
+        let id = std::str::from_utf8(digits).ok()?.parse().ok()?;
+        self.books().calls.get(&id).map(Arc::clone)
+    }
+
+    fn deliver(&self, call: Option<&Call>, notification: Notification) {
+        let delivered = call.is_some_and(|call| call.push(Message::Notification(notification), false));
+        if !delivered {
+            self.dropped.fetch_add(1, Relaxed);
+        }
+    }
+}
+
+// === impl Inlet ===
+
+impl Inlet {
+    /// Takes one received message.
+    pub(crate) fn receive(&self, raw: Bytes) {
+        if raw.iter().all(u8::is_ascii_whitespace) {
+            return;
+        }
+        match Message::parse(raw.clone(), Strictness::Server) {
+            Ok(Message::Response(response)) => self.answer(response),
+            Ok(Message::Notification(notification)) => self.notice(notification),
+            Ok(Message::Request(request)) => self.ask(request),
+            Err(problem) if problem.reason == Invalid::Batch => match Batch::split(&raw, Strictness::Server) {
+                Ok(parts) => parts.into_iter().for_each(|part| self.receive(part)),
+                Err(_) => self.nonsense(&raw),
+            },
+            Err(_) => self.nonsense(&raw),
+        }
+    }
+
+    /// The connection is over; every call learns why.
+    pub(crate) fn end(self, reason: &str) {
+        self.pipe.finish(reason);
+    }
+
+    /// Where the messages go.
+    pub(crate) fn pipe(&self) -> &Arc<Pipe> {
+        &self.pipe
+    }
+
+    /// Something that is no message: skipped and counted, said once.
+    pub(crate) fn nonsense(&self, raw: &[u8]) {
+        let shown = String::from_utf8_lossy(&raw[..raw.len().min(LOGGED_BYTES)]);
+        let server = &*self.pipe.server;
+        if self.pipe.nonsense.fetch_add(1, Relaxed) == 0 {
+            tracing::warn!(target: "gatepost::server", server, line = %shown.trim_end(),
+                "wrote something that is not JSON-RPC; it is skipped, and so will be more of its kind");
+        } else {
+            tracing::debug!(target: "gatepost::server", server, line = %shown.trim_end(), "not JSON-RPC, skipped");
+        }
+    }
+
+    /// A message over the limit, of which this is the beginning. Fails the call it answers, if that can be told.
+    pub(crate) fn oversized(&self, head: &[u8], limit: u64) {
+        let named = leading_id(head);
+        tracing::warn!(target: "gatepost::server", server = &*self.pipe.server, limit, id = named,
+            "wrote a message over `http.max_response`; it is skipped");
+        let call = match named {
+            Some(id) => self.pipe.books().calls.remove(&id),
+            None => self.pipe.only_call(),
+        };
+        if let Some(call) = call {
+            call.fail(Fault::TooLarge(limit));
+        }
+    }
+
+    fn answer(&self, response: Response) {
+        let id = response.id().map(|id| id.as_u64());
+        let call = match id {
+            Some(Some(id)) => self.pipe.books().calls.remove(&id),
+            Some(None) => None,
+            // An error without an id: the server could not read what we sent.
+            None => {
+                let only = self.pipe.only_call();
+                if only.is_none() {
+                    tracing::warn!(target: "gatepost::server", server = &*self.pipe.server,
+                        error = %response.error_message().unwrap_or_default(), "answered with an error that names no request");
+                }
+                only
+            }
+        };
+        match call {
+            Some(call) => {
+                call.push(Message::Response(response), true);
+            }
+            // The usual end of a call that nobody waits for any more.
+            None => tracing::debug!(server = &*self.pipe.server, "an answer to no open call"),
+        }
+    }
+
+    fn notice(&self, notification: Notification) {
+        let pipe = &self.pipe;
+        if let Some(change) = change_of(&notification) {
+            pipe.announcer.announce(change);
+            return;
+        }
+        match notification.known_method() {
+            Some(Method::Progress) => {
+                let call = notification.param_raw("progressToken").and_then(|token| pipe.call_of(token));
+                pipe.deliver(call.as_deref(), notification);
+            }
+            Some(Method::SubscriptionsAcknowledged) => {
+                let id = notification.meta_raw("io.modelcontextprotocol/subscriptionId");
+                let call = id.and_then(|id| pipe.call_of(id));
+                pipe.deliver(call.as_deref(), notification);
+            }
+            method => {
+                let call = pipe.only_call();
+                if call.is_none() && method == Some(Method::LogMessage) {
+                    let text = notification.param_raw("data").unwrap_or_default();
+                    let shown = String::from_utf8_lossy(&text[..text.len().min(LOGGED_BYTES)]);
+                    tracing::info!(target: "gatepost::server", server = &*pipe.server, data = %shown, "log message");
+                }
+                pipe.deliver(call.as_deref(), notification);
+            }
+        }
+    }
+
+    fn ask(&self, request: Request) {
+        let pipe = &self.pipe;
+        let id = request.id().bytes();
+        if request.known_method() == Some(Method::Ping) {
+            pipe.send_now(error::result_response(id, b"{}"));
+            return;
+        }
+        let manners = pipe.books().manners;
+        match manners {
+            Manners::Modern => {
+                let text = format!("it sent the request `{}`, which a modern server must not", request.method());
+                pipe.send_now(error::error_response(Some(id), METHOD_NOT_FOUND, &text, None));
+                tracing::warn!(target: "gatepost::server", server = &*pipe.server, "{text}");
+                if let Some(call) = pipe.only_call() {
+                    call.fail(Fault::Violation(text));
+                }
+            }
+            Manners::Mute => {
+                let text = format!("the client of this session does not support `{}`", request.method());
+                pipe.send_now(error::error_response(Some(id), METHOD_NOT_FOUND, &text, None));
+            }
+            Manners::Leased | Manners::Conversation => {
+                let call = {
+                    let books = pipe.books();
+                    let calls = books.calls.iter().filter(|(_, call)| !call.own);
+                    calls.max_by_key(|(id, _)| **id).map(|(_, call)| Arc::clone(call))
+                };
+                match call {
+                    Some(call) => {
+                        if !call.push(Message::Request(request.clone()), false) {
+                            refuse(pipe, &request, "the client does not take questions that fast");
+                        }
+                    }
+                    None => hold(pipe, request),
+                }
+            }
+        }
+    }
+}
+
+/// The number in the first `"id":` of a message's beginning. A guess, good enough to say which call has failed: every SDK
+/// writes the id before the result.
+fn leading_id(head: &[u8]) -> Option<u64> {
+    let place = head.windows(4).position(|window| window == b"\"id\"")?;
+    let rest = head.get(place + 4..)?.trim_ascii_start().strip_prefix(b":")?.trim_ascii_start();
+    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    std::str::from_utf8(&rest[..digits]).ok()?.parse().ok()
+}
+
+/// Keeps a question for the next call (typical: `roots/list` right after `initialized`), but not for long.
+fn hold(pipe: &Arc<Pipe>, request: Request) {
+    let id = Bytes::copy_from_slice(request.id().bytes());
+    {
+        let mut books = pipe.books();
+        if books.held.len() >= 16 {
+            drop(books);
+            refuse(pipe, &request, "too many questions without a call");
+            return;
+        }
+        books.held.push_back(request);
+    }
+    let pipe = Arc::downgrade(pipe);
+    tokio::spawn(async move {
+        tokio::time::sleep(HOLD_ASK).await;
+        let Some(pipe) = pipe.upgrade() else { return };
+        let expired = {
+            let mut books = pipe.books();
+            let place = books.held.iter().position(|held| held.id().bytes() == id);
+            place.and_then(|place| books.held.remove(place))
+        };
+        if let Some(request) = expired {
+            refuse(&pipe, &request, "no call is in flight that this could belong to");
+        }
+    });
+}
+
+fn refuse(pipe: &Pipe, request: &Request, why: &str) {
+    pipe.send_now(error::error_response(Some(request.id().bytes()), INTERNAL_ERROR, why, None));
+}
+
+impl Pipe {
+    /// The connection is over, for `reason`; the first reason stays.
+    pub(crate) fn finish(&self, reason: &str) {
+        let reason: Arc<str> = reason.into();
+        let calls = {
+            let mut books = self.books();
+            books.ended.get_or_insert_with(|| Arc::clone(&reason));
+            books.held.clear();
+            std::mem::take(&mut books.calls)
+        };
+        for call in calls.into_values() {
+            call.fail(Fault::Ended(Arc::clone(&reason)));
+        }
+    }
+}
+
+// === impl Call ===
+
+impl Call {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts a message in; false if there was no room. What `must` arrive always has room.
+    fn push(&self, message: Message, must: bool) -> bool {
+        let size = message.raw().len();
+        let mut waiting = self.waiting();
+        if !must && (waiting.queue.len() >= MAX_WAITING || waiting.bytes + size > MAX_WAITING_BYTES.max(size)) {
+            return false;
+        }
+        waiting.bytes += size;
+        waiting.queue.push_back(message);
+        drop(waiting);
+        self.ready.notify_one();
+        true
+    }
+
+    fn fail(&self, fault: Fault) {
+        self.waiting().fault.get_or_insert(fault);
+        self.ready.notify_one();
+    }
+}
+
+// === impl Ticket ===
+
+impl Ticket {
+    /// Our id of the request.
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The pipe it is on.
+    pub(crate) fn pipe(&self) -> &Arc<Pipe> {
+        &self.pipe
+    }
+
+    /// Whether the answer has been taken.
+    pub(crate) fn answered(&self) -> bool {
+        self.answered
+    }
+
+    /// The next message: notifications and questions, and last the response. Cancel safe.
+    pub(crate) async fn next(&mut self) -> Result<Message, Fault> {
+        loop {
+            {
+                let mut waiting = self.call.waiting();
+                if let Some(message) = waiting.queue.pop_front() {
+                    waiting.bytes -= message.raw().len();
+                    self.answered |= matches!(message, Message::Response(_));
+                    return Ok(message);
+                }
+                if let Some(fault) = &waiting.fault {
+                    self.answered = true;
+                    return Err(fault.clone());
+                }
+            }
+            self.call.ready.notified().await;
+        }
+    }
+
+    /// Waits for the response and passes over everything before it.
+    pub(crate) async fn response(mut self) -> Result<Response, Fault> {
+        loop {
+            if let Message::Response(response) = self.next().await? {
+                return Ok(response);
+            }
+        }
+    }
+
+    /// Tells the server that nobody wants the answer any more.
+    pub(crate) fn cancel(&self, reason: &str) {
+        self.pipe.send_now(cancelled(self.id, reason));
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.pipe.books().calls.remove(&self.id);
+    }
+}
+
+/// `notifications/cancelled` for one of our requests.
+pub(crate) fn cancelled(id: u64, reason: &str) -> Bytes {
+    let mut raw = Vec::with_capacity(120);
+    raw.extend_from_slice(br#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"#);
+    raw.extend_from_slice(id.to_string().as_bytes());
+    raw.extend_from_slice(br#","reason":"#);
+    json::quote_into(&mut raw, reason);
+    raw.extend_from_slice(b"}}");
+    raw.into()
+}
+
+// === lines ===
+
+/// Reads lines until the end and hands them in; returns why reading ended. A line over `limit` bytes fails the call that
+/// it answers and is skipped, unless it does not end either.
+pub(crate) async fn read_lines(from: impl AsyncRead + Unpin, inlet: &Inlet, limit: u64) -> String {
+    let mut from = BufReader::with_capacity(64 * 1024, from);
+    loop {
+        let mut line = Vec::new();
+        // One byte more, so that a line of just the allowed length is told from a longer one.
+        match (&mut from).take(limit.saturating_add(1)).read_until(b'\n', &mut line).await {
+            Ok(0) => return "its output ended".to_owned(),
+            Ok(_) if line.last() == Some(&b'\n') || (line.len() as u64) <= limit => inlet.receive(line.into()),
+            Ok(_) => {
+                inlet.oversized(&line[..line.len().min(4096)], limit);
+                drop(line);
+                // Reading on costs time but no memory.
+                match skip_line(&mut from, limit.saturating_mul(4)).await {
+                    Ok(true) => {}
+                    Ok(false) => return "it wrote a line that does not end".to_owned(),
+                    Err(error) => return format!("its output could not be read: {error}"),
+                }
+            }
+            Err(error) => return format!("its output could not be read: {error}"),
+        }
+    }
+}
+
+/// Skips to the end of the line; false if it did not come within `limit` bytes.
+async fn skip_line(from: &mut (impl AsyncBufReadExt + Unpin), limit: u64) -> std::io::Result<bool> {
+    let mut skipped = 0;
+    loop {
+        let buffer = from.fill_buf().await?;
+        let (length, found) = match buffer.iter().position(|byte| *byte == b'\n') {
+            Some(place) => (place + 1, true),
+            None => (buffer.len(), buffer.is_empty()),
+        };
+        from.consume(length);
+        skipped += length as u64;
+        if found {
+            return Ok(true);
+        }
+        if skipped > limit {
+            return Ok(false);
+        }
+    }
+}
+
+/// Writes messages, one a line, as they come; those that wait together are written together. Ends when the pipe does.
+pub(crate) async fn write_lines(mut to: impl AsyncWrite + Unpin, mut unsent: mpsc::Receiver<Bytes>) -> std::io::Result<()> {
+    let mut batch = Vec::with_capacity(MAX_UNSENT);
+    let mut buffer = Vec::new();
+    while unsent.recv_many(&mut batch, MAX_UNSENT).await > 0 {
+        for message in batch.drain(..) {
+            // A message is one line: line breaks can only be white space between tokens, as JSON strings escape them.
+            if message.contains(&b'\n') || message.contains(&b'\r') {
+                buffer.extend(message.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }));
+            } else {
+                buffer.extend_from_slice(&message);
+            }
+            buffer.push(b'\n');
+        }
+        to.write_all(&buffer).await?;
+        to.flush().await?;
+        buffer.clear();
+        buffer.shrink_to(64 * 1024);
+    }
+    to.shutdown().await
+}
+
+#[cfg(test)]
+mod tests;
