@@ -4,6 +4,7 @@
 //! 128-bit integers until a function or an overflow makes an approximation necessary, and the answer says which it is.
 
 mod expression;
+mod functions;
 mod number;
 
 use gatepost::rmcp::{

@@ -1,10 +1,12 @@
 //! `files`: a folder, read-only. What it never shows: names that begin with a dot, the gate's data directory, what is neither
 //! file nor directory, and anything outside, links or not ([`root`]). Every answer is bounded.
 
+mod look;
 mod mime;
 mod pattern;
 mod resources;
 mod root;
+mod search;
 mod text;
 mod tools;
 mod walk;

@@ -9,6 +9,15 @@
 //! | `calculator` | exact arithmetic on expressions | none |
 //! | `notes` | notes in embedded SQLite | none |
 
+#![cfg_attr(
+    not(all(feature = "files", feature = "calculator", feature = "notes", unix)),
+    allow(
+        dead_code,
+        unused_variables,
+        reason = "what modules share is not used by each of them"
+    )
+)]
+
 #[cfg(any(feature = "files", feature = "notes"))]
 mod blocking;
 #[cfg(feature = "calculator")]

@@ -136,7 +136,7 @@ mod tests {
 
     use super::*;
 
-    fn check(name: &str, options: Value, expected: &str) {
+    fn check(name: &str, options: &Value, expected: &str) {
         let folder = tempfile::tempdir().unwrap();
         let data_dir = folder.path().join("state");
         std::fs::create_dir(&data_dir).unwrap();
@@ -158,59 +158,59 @@ mod tests {
     #[test]
     fn every_name_makes_a_module() {
         for name in NAMES {
-            check(name, json!({}), "fine");
+            check(name, &json!({}), "fine");
         }
-        check("filesystem", json!({"root": ".", "access": "read"}), "fine");
+        check("filesystem", &json!({"root": ".", "access": "read"}), "fine");
     }
 
     #[test]
     fn errors_say_what_would_do() {
         check(
             "calculater",
-            json!({}),
+            &json!({}),
             "there is no module `calculater` (did you mean `calculator`?); \
              the modules are files, filesystem, calculator, notes",
         );
         check(
             "postgres",
-            json!({}),
+            &json!({}),
             "there is no module `postgres`; the modules are files, filesystem, calculator, notes",
         );
         check(
             "calculator",
-            json!({"x": 1}),
+            &json!({"x": 1}),
             "the module `calculator` has no option `x`; it takes none",
         );
         check(
             "filesystem",
-            json!({"rot": "."}),
+            &json!({"rot": "."}),
             "the module `filesystem` has no option `rot` (did you mean `root`?); it takes root, access",
         );
         check(
             "files",
-            json!({"root": 7}),
+            &json!({"root": 7}),
             "the option `root` of the module `files` must be a string, not 7",
         );
         check(
             "files",
-            json!({"root": "plain"}),
+            &json!({"root": "plain"}),
             "the option `root` of the module `files` names FOLDER/plain, which is not a directory",
         );
         check(
             "files",
-            json!({"root": "none"}),
+            &json!({"root": "none"}),
             "the option `root` of the module `files` names FOLDER/none, which cannot be opened: \
              No such file or directory (os error 2)",
         );
         check(
             "files",
-            json!({"root": "state"}),
+            &json!({"root": "state"}),
             "the option `root` of the module `files` names FOLDER/state, which is the gate's own data directory; \
              serve another folder",
         );
         check(
             "files",
-            json!({"access": "write"}),
+            &json!({"access": "write"}),
             "the option `access` of the module `files` must be `read`, the only access it has, not `write`",
         );
     }

@@ -62,7 +62,8 @@ impl Number {
         } else if value.is_infinite() {
             Err(Undefined::TooLarge)
         } else {
-            Ok(Self::Approximate(value))
+            // Adding zero makes -0 plain 0.
+            Ok(Self::Approximate(value + 0.0))
         }
     }
 

@@ -105,9 +105,9 @@ fn class(chars: &mut impl Iterator<Item = char>) -> Option<String> {
             break;
         }
         if c == '-' {
-            members.push('-')
+            members.push('-');
         } else {
-            members.push_str(&regex::escape(&c.to_string()))
+            members.push_str(&regex::escape(&c.to_string()));
         }
         next = chars.next();
     }

@@ -163,7 +163,7 @@ pub(super) fn complete(root: &Root, typed: &str) -> Vec<String> {
         match kind {
             Kind::Regular => paths.push(path),
             Kind::Directory if matches!(root.enter(&directory, &name), Ok(Some(_))) => {
-                paths.push(format!("{path}/"))
+                paths.push(format!("{path}/"));
             }
             Kind::Directory | Kind::Link => {}
         }
@@ -176,7 +176,7 @@ pub(super) fn address(path: &str) -> String {
     for byte in path.bytes() {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
-                address.push(char::from(byte))
+                address.push(char::from(byte));
             }
             _ => address.push_str(&format!("%{byte:02X}")),
         }

@@ -119,6 +119,7 @@ pub(super) struct Store {
 impl Store {
     /// Opens the database at `path`, making or bringing it up to date as needed.
     pub(super) fn open(path: &Path) -> Result<Self, rusqlite::Error> {
+        make_private(path);
         let mut connection = Connection::open(path)?;
         connection.busy_timeout(BUSY)?;
         // A database file that somebody tampered with must not make SQLite call functions of its choosing.
@@ -289,6 +290,16 @@ impl Store {
         // An error says that nobody listens.
         let _ = self.changes.send(Change { id, listed });
     }
+}
+
+/// Makes the database's file readable for its owner only; SQLite gives its journal the same mode. Whatever hinders that
+/// hinders opening it as well, and is reported there.
+fn make_private(path: &Path) {
+    let mut options = std::fs::OpenOptions::new();
+    options.append(true).create(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    drop(options.open(path));
 }
 
 fn note(row: &Row<'_>) -> rusqlite::Result<Note> {

@@ -1,4 +1,4 @@
-use std::path::Path;
+use std::{io::BufRead, path::Path};
 
 use serde_json::json;
 
@@ -168,25 +168,52 @@ async fn bounds_are_told_with_their_remedy() {
     }
 }
 
-#[tokio::test]
-async fn what_was_acknowledged_is_there_after_the_process_is_gone() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut caller = Caller::connect(&open(folder.path()), Era::Modern).await;
-    caller
-        .value("add_note", json!({"title": "kept", "body": "b"}))
-        .await;
-    // What a killed process leaves: the files as they are, with nobody to close them. A copy taken while the first
-    // connection is still open is exactly that.
-    let copy = tempfile::tempdir().unwrap();
-    for name in ["notes.db", "notes.db-wal"] {
-        std::fs::copy(folder.path().join(name), copy.path().join(name)).unwrap();
+/// Set for the process that the next test starts and kills: the data directory it writes to.
+const CHILD: &str = "GATEPOST_TEST_NOTES_CHILD";
+
+#[test]
+fn what_was_acknowledged_survives_kill() {
+    if let Some(folder) = std::env::var_os(CHILD) {
+        let store = Store::open(&Path::new(&folder).join("notes.db")).unwrap();
+        let note = store.add("kept", "body").unwrap();
+        println!("acknowledged {}", note.id);
+        // Killed here, with the database open.
+        std::thread::park();
     }
-    let mut later = Caller::connect(&open(copy.path()), Era::Modern).await;
-    assert_eq!(later.value("get_note", json!({"id": 1})).await["title"], "kept");
-    assert_eq!(
-        later.value("search_notes", json!({"query": "kept"})).await["notes"][0]["id"],
-        1
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args([
+            "notes::tests::what_was_acknowledged_survives_kill",
+            "--exact",
+            "--nocapture",
+        ])
+        .env(CHILD, folder.path())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = std::io::BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(
+        said.any(|line| line.unwrap().contains("acknowledged 1")),
+        "the child wrote nothing"
     );
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let store = Store::open(&folder.path().join("notes.db")).unwrap();
+    assert_eq!(store.get(1).unwrap().title, "kept");
+    assert_eq!(
+        store.search("kep", 1).unwrap().len(),
+        1,
+        "the index was kept with it"
+    );
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = std::fs::metadata(folder.path().join("notes.db"))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o077, 0, "notes are their owner's");
+    }
 }
 
 #[tokio::test]
