@@ -48,7 +48,12 @@ impl Fake {
             info: None,
             instructions: None,
         };
-        let state = State { about, pages: HashMap::new(), down: false, delay: Duration::ZERO };
+        let state = State {
+            about,
+            pages: HashMap::new(),
+            down: false,
+            delay: Duration::ZERO,
+        };
         Self {
             name: name.into(),
             remote: false,
@@ -91,7 +96,11 @@ impl Fake {
     }
 
     pub(super) fn answer(&self, kind: ListKind, cursor: Option<&str>, answer: Answer) {
-        self.state.lock().unwrap().pages.insert((kind, cursor.map(str::to_owned)), answer);
+        self.state
+            .lock()
+            .unwrap()
+            .pages
+            .insert((kind, cursor.map(str::to_owned)), answer);
     }
 
     pub(super) fn set_items(&self, kind: ListKind, items: &[&str]) {
@@ -100,8 +109,14 @@ impl Fake {
     }
 
     pub(super) fn set_tools(&self, names: &[&str]) {
-        let items: Vec<String> = names.iter().map(|name| format!(r#"{{"name":"{name}"}}"#)).collect();
-        self.set_items(ListKind::Tools, &items.iter().map(String::as_str).collect::<Vec<_>>());
+        let items: Vec<String> = names
+            .iter()
+            .map(|name| format!(r#"{{"name":"{name}"}}"#))
+            .collect();
+        self.set_items(
+            ListKind::Tools,
+            &items.iter().map(String::as_str).collect::<Vec<_>>(),
+        );
     }
 
     pub(super) fn set_down(&self, down: bool) {
@@ -138,7 +153,11 @@ impl Fake {
             return Ok(());
         }
         let server = Arc::clone(&self.name);
-        Err(CallError { server, cause: Cause::Unreachable("connection refused".into()), retry_safe: true })
+        Err(CallError {
+            server,
+            cause: Cause::Unreachable("connection refused".into()),
+            retry_safe: true,
+        })
     }
 }
 
@@ -159,9 +178,18 @@ impl Source for Fake {
 
     async fn page(&self, kind: ListKind, cursor: Option<&str>) -> Result<Answer, CallError> {
         self.asked[kind as usize].fetch_add(1, Ordering::Relaxed);
-        let answer = self.state.lock().unwrap().pages.get(&(kind, cursor.map(str::to_owned))).cloned();
+        let answer = self
+            .state
+            .lock()
+            .unwrap()
+            .pages
+            .get(&(kind, cursor.map(str::to_owned)))
+            .cloned();
         self.reach().await?;
-        Ok(answer.unwrap_or(Answer::Error { code: -32601, message: "Method not found".into() }))
+        Ok(answer.unwrap_or(Answer::Error {
+            code: -32601,
+            message: "Method not found".into(),
+        }))
     }
 
     fn changes(&self) -> broadcast::Receiver<Change> {
@@ -178,7 +206,11 @@ pub(super) fn sealer() -> Arc<Sealer> {
 }
 
 pub(super) fn plan(fake: &Arc<Fake>) -> Plan<Fake> {
-    Plan { source: Arc::clone(fake), effects: EffectRules::default(), identity: "one".into() }
+    Plan {
+        source: Arc::clone(fake),
+        effects: EffectRules::default(),
+        identity: "one".into(),
+    }
 }
 
 /// The rules of `/mcp`.
@@ -194,17 +226,38 @@ pub(super) fn all() -> Rules {
 
 /// The rules of `/mcp/<server>`.
 pub(super) fn single(server: &str) -> Rules {
-    Rules { name: named(server), single: true, ..all() }
+    Rules {
+        name: named(server),
+        single: true,
+        ..all()
+    }
 }
 
 /// The rules of a view.
-pub(super) fn selection(name: &str, include: &[&str], exclude: &[&str], access: Access, rename: &[(&str, &str)]) -> Rules {
-    let compile = |texts: &[&str]| texts.iter().map(|text| Pattern::new(text).unwrap()).collect::<Vec<_>>();
-    let selection = Selection { include: Some(compile(include)), exclude: compile(exclude) };
+pub(super) fn selection(
+    name: &str,
+    include: &[&str],
+    exclude: &[&str],
+    access: Access,
+    rename: &[(&str, &str)],
+) -> Rules {
+    let compile = |texts: &[&str]| {
+        texts
+            .iter()
+            .map(|text| Pattern::new(text).unwrap())
+            .collect::<Vec<_>>()
+    };
+    let selection = Selection {
+        include: Some(compile(include)),
+        exclude: compile(exclude),
+    };
     Rules {
         name: named(name),
         view: ViewRules { selection, access },
-        rename: rename.iter().map(|(from, to)| ((*from).to_owned(), (*to).to_owned())).collect(),
+        rename: rename
+            .iter()
+            .map(|(from, to)| ((*from).to_owned(), (*to).to_owned()))
+            .collect(),
         ..all()
     }
 }

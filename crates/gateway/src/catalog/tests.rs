@@ -14,7 +14,11 @@ use crate::{
 };
 
 fn tools(catalog: &Catalog<Fake>, name: &EndpointName) -> String {
-    let page = catalog.view(name).unwrap().page(ListKind::Tools, Version::LATEST_LEGACY, None).unwrap();
+    let page = catalog
+        .view(name)
+        .unwrap()
+        .page(ListKind::Tools, Version::LATEST_LEGACY, None)
+        .unwrap();
     String::from_utf8(page.result.to_vec()).unwrap()
 }
 
@@ -33,16 +37,26 @@ fn nothing(changes: &mut broadcast::Receiver<ViewChange>) -> bool {
 async fn a_change_is_announced_after_it_can_be_seen_and_only_where_it_shows() {
     let a = Arc::new(Fake::new("a").tools(&["x"]));
     let b = Arc::new(Fake::new("b").tools(&["y"]));
-    let rules =
-        vec![all(), single("a"), single("b"), selection("v", &["a__x"], &[], Access::Destructive, &[])];
+    let rules = vec![
+        all(),
+        single("a"),
+        single("b"),
+        selection("v", &["a__x"], &[], Access::Destructive, &[]),
+    ];
     let catalog = started(vec![plan(&a), plan(&b)], rules).await;
     let mut all = catalog.changes(&ALL);
     let mut others = [catalog.changes(&named("b")), catalog.changes(&named("v"))];
-    let (b_before, v_before) = (catalog.view(&named("b")).unwrap(), catalog.view(&named("v")).unwrap());
+    let (b_before, v_before) = (
+        catalog.view(&named("b")).unwrap(),
+        catalog.view(&named("v")).unwrap(),
+    );
     a.set_tools(&["x", "new"]);
     a.announce(Change::Tools);
     assert_eq!(all.recv().await, Ok(ViewChange::Tools));
-    assert_eq!(tools(&catalog, &ALL), r#"{"tools":[{"name":"a__x"},{"name":"a__new"},{"name":"b__y"}]}"#);
+    assert_eq!(
+        tools(&catalog, &ALL),
+        r#"{"tools":[{"name":"a__x"},{"name":"a__new"},{"name":"b__y"}]}"#
+    );
     a_while().await;
     assert!(others.iter_mut().all(nothing) && nothing(&mut all));
     assert!(Arc::ptr_eq(&b_before, &catalog.view(&named("b")).unwrap()));
@@ -107,10 +121,22 @@ async fn a_server_that_goes_down_keeps_its_list_and_harms_nobody() {
     b.set_tools(&["z"]);
     b.announce(Change::Tools);
     a_while().await;
-    assert_eq!(tools(&catalog, &ALL), r#"{"tools":[{"name":"a__x"},{"name":"b__z"}]}"#);
+    assert_eq!(
+        tools(&catalog, &ALL),
+        r#"{"tools":[{"name":"a__x"},{"name":"b__z"}]}"#
+    );
     let report = catalog.report();
-    assert!(report.servers[0].failure.as_ref().unwrap().starts_with("server `a` cannot be reached"));
-    assert_eq!((report.servers[0].known, report.servers[0].items), (true, [1, 0, 0, 0]));
+    assert!(
+        report.servers[0]
+            .failure
+            .as_ref()
+            .unwrap()
+            .starts_with("server `a` cannot be reached")
+    );
+    assert_eq!(
+        (report.servers[0].known, report.servers[0].items),
+        (true, [1, 0, 0, 0])
+    );
     assert_eq!(report.servers[1].failure, None);
     // It is asked again by itself, ever more rarely.
     let greeted = a.greeted();
@@ -120,22 +146,39 @@ async fn a_server_that_goes_down_keeps_its_list_and_harms_nobody() {
     a.set_down(false);
     a.set_tools(&["back"]);
     let mut changes = catalog.changes(&ALL);
-    assert_eq!(timeout(Duration::from_secs(61), changes.recv()).await, Ok(Ok(ViewChange::Tools)));
+    assert_eq!(
+        timeout(Duration::from_secs(61), changes.recv()).await,
+        Ok(Ok(ViewChange::Tools))
+    );
     assert_eq!(catalog.report().servers[0].failure, None);
 }
 
 #[tokio::test(start_paused = true)]
 async fn one_list_that_fails_keeps_its_old_items_and_is_asked_for_again_alone() {
-    let a = Arc::new(Fake::new("a").tools(&["x"]).items(ListKind::Prompts, &[r#"{"name":"p"}"#]));
+    let a = Arc::new(
+        Fake::new("a")
+            .tools(&["x"])
+            .items(ListKind::Prompts, &[r#"{"name":"p"}"#]),
+    );
     let catalog = started(vec![plan(&a)], vec![all()]).await;
-    a.answer(ListKind::Prompts, None, Answer::Error { code: -32603, message: "oh".into() });
+    a.answer(
+        ListKind::Prompts,
+        None,
+        Answer::Error {
+            code: -32603,
+            message: "oh".into(),
+        },
+    );
     a.set_tools(&["y"]);
     a.announce(Change::Reconnected);
     a_while().await;
     let view = catalog.view(&ALL).unwrap();
     assert!(view.tool("a__y").is_some() && view.prompt("a__p").is_some());
     let failure = catalog.report().servers[0].failure.clone().unwrap();
-    assert_eq!(failure, "server `a` answered `prompts/list` with error -32603: oh");
+    assert_eq!(
+        failure,
+        "server `a` answered `prompts/list` with error -32603: oh"
+    );
     let asked = ListKind::ALL.map(|kind| a.asked(kind));
     sleep(Duration::from_secs(10)).await;
     let later = ListKind::ALL.map(|kind| a.asked(kind));
@@ -201,7 +244,10 @@ async fn updates_of_resources_pass_at_once_even_during_a_refresh() {
     a.announce(Change::Updated("note://1".into()));
     let began = Instant::now();
     for heard in &mut heard {
-        let updated = ViewChange::Updated { server: "a".into(), uri: "note://1".into() };
+        let updated = ViewChange::Updated {
+            server: "a".into(),
+            uri: "note://1".into(),
+        };
         assert_eq!(heard.recv().await, Ok(updated));
     }
     assert_eq!(began.elapsed(), Duration::ZERO);
@@ -225,24 +271,58 @@ async fn asked_in_an_hour(fake: Fake, listed: bool) -> usize {
 #[tokio::test(start_paused = true)]
 async fn stale_lists_are_asked_for_when_somebody_wants_them() {
     const SILENT: &str = r#"{"tools":{}}"#;
-    let timed = |fake: Fake, ttl: u64| {
-        fake.page(ListKind::Tools, None, &format!(r#"{{"tools":[],"ttlMs":{ttl}}}"#))
-    };
+    let timed =
+        |fake: Fake, ttl: u64| fake.page(ListKind::Tools, None, &format!(r#"{{"tools":[],"ttlMs":{ttl}}}"#));
     let remote = || Fake::new("s").remote().tools(&["x"]);
     let local = || Fake::new("s").tools(&["x"]);
     for (name, fake, listed, expected) in [
         ("remote, announces", remote(), true, 0..=0),
-        ("remote, silent, unwanted", remote().capabilities(SILENT), false, 0..=0),
-        ("remote, silent, wanted", remote().capabilities(SILENT), true, 55..=60),
-        ("remote, silent, ttl 0", timed(remote().capabilities(SILENT), 0), true, 300..=360),
-        ("remote, silent, ttl 0, unwanted", timed(remote().capabilities(SILENT), 0), false, 0..=0),
-        ("remote, ttl of 10 min, unwanted", timed(remote(), 600_000), false, 5..=6),
+        (
+            "remote, silent, unwanted",
+            remote().capabilities(SILENT),
+            false,
+            0..=0,
+        ),
+        (
+            "remote, silent, wanted",
+            remote().capabilities(SILENT),
+            true,
+            55..=60,
+        ),
+        (
+            "remote, silent, ttl 0",
+            timed(remote().capabilities(SILENT), 0),
+            true,
+            300..=360,
+        ),
+        (
+            "remote, silent, ttl 0, unwanted",
+            timed(remote().capabilities(SILENT), 0),
+            false,
+            0..=0,
+        ),
+        (
+            "remote, ttl of 10 min, unwanted",
+            timed(remote(), 600_000),
+            false,
+            5..=6,
+        ),
         ("remote, ttl of a day", timed(remote(), 86_400_000), false, 0..=1),
         // A process is not woken for nothing.
         ("local, announces", local(), true, 0..=0),
         ("local, silent", local().capabilities(SILENT), true, 0..=0),
-        ("local, silent, ttl", timed(local().capabilities(SILENT), 60_000), true, 55..=60),
-        ("local, silent, ttl, unwanted", timed(local().capabilities(SILENT), 60_000), false, 0..=0),
+        (
+            "local, silent, ttl",
+            timed(local().capabilities(SILENT), 60_000),
+            true,
+            55..=60,
+        ),
+        (
+            "local, silent, ttl, unwanted",
+            timed(local().capabilities(SILENT), 60_000),
+            false,
+            0..=0,
+        ),
     ] {
         let asked = asked_in_an_hour(fake, listed).await;
         assert!(expected.contains(&asked), "{name}: {asked}");
@@ -267,7 +347,13 @@ async fn a_thousand_tools_come_in_one_answer_without_asking_any_server() {
     assert_eq!(list["tools"].as_array().unwrap().len(), 1_000);
     assert_eq!(list["tools"][999]["name"], "server19__tool_49");
     assert_eq!(list.get("nextCursor"), None);
-    assert_eq!(asked, fakes.iter().map(|fake| fake.asked(ListKind::Tools)).collect::<Vec<_>>());
+    assert_eq!(
+        asked,
+        fakes
+            .iter()
+            .map(|fake| fake.asked(ListKind::Tools))
+            .collect::<Vec<_>>()
+    );
 }
 
 #[tokio::test(start_paused = true)]

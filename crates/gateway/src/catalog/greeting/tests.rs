@@ -25,7 +25,10 @@ async fn one_server_speaks_for_itself() {
         about.info = Some(r#"{"name":"real","version":"2","icons":[]}"#.into());
         about.instructions = Some("Be \"kind\".".into());
     });
-    let view = started(vec![plan(&Arc::new(fake))], vec![single("s")]).await.view(&named("s")).unwrap();
+    let view = started(vec![plan(&Arc::new(fake))], vec![single("s")])
+        .await
+        .view(&named("s"))
+        .unwrap();
     let text = String::from_utf8(view.initialize(Version::V2024_11_05).to_vec()).unwrap();
     assert_eq!(
         text,
@@ -39,7 +42,10 @@ async fn one_server_speaks_for_itself() {
 
 #[tokio::test(start_paused = true)]
 async fn a_server_without_a_name_is_called_as_in_the_configuration() {
-    let view = started(vec![plan(&Arc::new(Fake::new("s")))], vec![single("s")]).await.view(&named("s")).unwrap();
+    let view = started(vec![plan(&Arc::new(Fake::new("s")))], vec![single("s")])
+        .await
+        .view(&named("s"))
+        .unwrap();
     let result = initialize(&view, Version::LATEST_LEGACY);
     assert_eq!(result["serverInfo"], json!({"name": "s", "version": "0"}));
     assert_eq!(result.get("instructions"), None);
@@ -51,11 +57,18 @@ async fn many_servers_can_do_what_any_of_them_can() {
         .capabilities(r#"{"tools":{},"logging":{"x":1},"vendor":{},"extensions":{"e/x":{"of":"a"},"io.modelcontextprotocol/tasks":{}}}"#)
         .about(|about| about.instructions = Some("  Do this.\n".into()));
     let b = Fake::new("b")
-        .capabilities(r#"{"resources":{"subscribe":true},"completions":{},"extensions":{"e/x":{"of":"b"},"e/y":{}}}"#)
+        .capabilities(
+            r#"{"resources":{"subscribe":true},"completions":{},"extensions":{"e/x":{"of":"b"},"e/y":{}}}"#,
+        )
         .about(|about| about.instructions = Some("Do that.".into()));
-    let c = Fake::new("c").capabilities("{}").about(|about| about.instructions = Some(" ".into()));
+    let c = Fake::new("c")
+        .capabilities("{}")
+        .about(|about| about.instructions = Some(" ".into()));
     let plans = vec![plan(&Arc::new(a)), plan(&Arc::new(b)), plan(&Arc::new(c))];
-    let view = started(plans, vec![all()]).await.view(&EndpointName::All).unwrap();
+    let view = started(plans, vec![all()])
+        .await
+        .view(&EndpointName::All)
+        .unwrap();
     let discover = discover(&view);
     assert_eq!(
         discover["capabilities"],
@@ -73,7 +86,13 @@ async fn many_servers_can_do_what_any_of_them_can() {
     assert_eq!(discover["cacheScope"], "public");
     assert_eq!(
         discover["supportedVersions"],
-        json!(["2026-07-28", "2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"])
+        json!([
+            "2026-07-28",
+            "2025-11-25",
+            "2025-06-18",
+            "2025-03-26",
+            "2024-11-05"
+        ])
     );
     for version in SUPPORTED_LEGACY {
         let result = initialize(&view, *version);
@@ -85,20 +104,33 @@ async fn many_servers_can_do_what_any_of_them_can() {
         }
     }
     // A version without a handshake is not echoed.
-    assert_eq!(initialize(&view, Version::LATEST)["protocolVersion"], "2025-11-25");
+    assert_eq!(
+        initialize(&view, Version::LATEST)["protocolVersion"],
+        "2025-11-25"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_list_that_was_not_declared_is_declared_when_it_is_there() {
     let fake = Fake::new("s").capabilities("{}").tools(&["a"]);
-    let view = started(vec![plan(&Arc::new(fake))], vec![all()]).await.view(&EndpointName::All).unwrap();
-    assert_eq!(discover(&view)["capabilities"], json!({"tools": {"listChanged": true}}));
+    let view = started(vec![plan(&Arc::new(fake))], vec![all()])
+        .await
+        .view(&EndpointName::All)
+        .unwrap();
+    assert_eq!(
+        discover(&view)["capabilities"],
+        json!({"tools": {"listChanged": true}})
+    );
 }
 
 #[test]
 fn before_a_server_is_known_its_lists_are_promised() {
-    let catalog =
-        Catalog::build(vec![plan(&Arc::new(Fake::new("s")))], vec![all(), single("s")], None, sealer());
+    let catalog = Catalog::build(
+        vec![plan(&Arc::new(Fake::new("s")))],
+        vec![all(), single("s")],
+        None,
+        sealer(),
+    );
     for name in [EndpointName::All, named("s")] {
         let discover = discover(&catalog.view(&name).unwrap());
         let changing = json!({"listChanged": true});
@@ -113,12 +145,25 @@ fn before_a_server_is_known_its_lists_are_promised() {
 async fn a_view_describes_itself_and_only_whom_it_shows() {
     let speaking = |name, text: &str| {
         let text = Arc::from(text);
-        Arc::new(Fake::new(name).tools(&["t"]).about(|about| about.instructions = Some(text)))
+        Arc::new(
+            Fake::new(name)
+                .tools(&["t"])
+                .about(|about| about.instructions = Some(text)),
+        )
     };
-    let (shown, hidden) = (speaking("shown", &"é".repeat(INSTRUCTIONS)), speaking("hidden", "Never seen."));
+    let (shown, hidden) = (
+        speaking("shown", &"é".repeat(INSTRUCTIONS)),
+        speaking("hidden", "Never seen."),
+    );
     let mut rules = selection("v", &["shown__*"], &[], Access::Destructive, &[]);
     rules.description = Some("For support.".into());
-    let view = started(vec![plan(&shown), plan(&hidden)], vec![rules]).await.view(&named("v")).unwrap();
+    let view = started(vec![plan(&shown), plan(&hidden)], vec![rules])
+        .await
+        .view(&named("v"))
+        .unwrap();
     let cut = "é".repeat(INSTRUCTIONS / 2);
-    assert_eq!(discover(&view)["instructions"], format!("For support.\n\n## shown\n\n{cut}…"));
+    assert_eq!(
+        discover(&view)["instructions"],
+        format!("For support.\n\n## shown\n\n{cut}…")
+    );
 }

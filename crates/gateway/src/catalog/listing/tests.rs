@@ -2,11 +2,16 @@ use super::*;
 use crate::catalog::fake::Fake;
 
 async fn fetched(fake: &Fake, kind: ListKind) -> Result<List, String> {
-    fetch(fake, kind, fake.remote, &Bounds::default()).await.map_err(|error| error.to_string())
+    fetch(fake, kind, fake.remote, &Bounds::default())
+        .await
+        .map_err(|error| error.to_string())
 }
 
 fn raws(list: &List) -> Vec<&str> {
-    list.items.iter().map(|item| std::str::from_utf8(&item.raw).unwrap()).collect()
+    list.items
+        .iter()
+        .map(|item| std::str::from_utf8(&item.raw).unwrap())
+        .collect()
 }
 
 fn remarks(list: &List) -> Vec<String> {
@@ -17,9 +22,17 @@ fn remarks(list: &List) -> Vec<String> {
 async fn all_pages_are_fetched_and_items_stay_as_they_were_sent() {
     let odd = r#"{ "x-vendor" : 1e400, "name":"\u0061", "icons":7,"annotations":{"audience":["system"]} }"#;
     let fake = Fake::new("s")
-        .page(ListKind::Tools, None, &format!(r#"{{"tools":[{odd}],"nextCursor":""}}"#))
+        .page(
+            ListKind::Tools,
+            None,
+            &format!(r#"{{"tools":[{odd}],"nextCursor":""}}"#),
+        )
         .page(ListKind::Tools, Some(""), r#"{"tools":[],"nextCursor":"2"}"#)
-        .page(ListKind::Tools, Some("2"), r#"{"tools":[{"name":"b"}],"nextCursor":null}"#);
+        .page(
+            ListKind::Tools,
+            Some("2"),
+            r#"{"tools":[{"name":"b"}],"nextCursor":null}"#,
+        );
     let list = fetched(&fake, ListKind::Tools).await.unwrap();
     assert_eq!(raws(&list), [odd, r#"{"name":"b"}"#]);
     assert_eq!(&*list.items[0].key, "a");
@@ -29,11 +42,22 @@ async fn all_pages_are_fetched_and_items_stay_as_they_were_sent() {
 #[tokio::test]
 async fn a_cursor_that_comes_back_ends_the_list() {
     let fake = Fake::new("s")
-        .page(ListKind::Prompts, None, r#"{"prompts":[{"name":"a"}],"nextCursor":"x"}"#)
-        .page(ListKind::Prompts, Some("x"), r#"{"prompts":[{"name":"b"}],"nextCursor":"x"}"#);
+        .page(
+            ListKind::Prompts,
+            None,
+            r#"{"prompts":[{"name":"a"}],"nextCursor":"x"}"#,
+        )
+        .page(
+            ListKind::Prompts,
+            Some("x"),
+            r#"{"prompts":[{"name":"b"}],"nextCursor":"x"}"#,
+        );
     let list = fetched(&fake, ListKind::Prompts).await.unwrap();
     assert_eq!(list.items.len(), 2);
-    assert_eq!(remarks(&list), ["`prompts/list` was cut: a cursor came back a second time"]);
+    assert_eq!(
+        remarks(&list),
+        ["`prompts/list` was cut: a cursor came back a second time"]
+    );
 }
 
 #[tokio::test]
@@ -65,7 +89,10 @@ async fn what_a_server_lacks_is_empty_and_what_fails_is_no_list() {
     for shapeless in ["{}", r#"{"tools":null}"#, r#"{"tools":{}}"#, "[]", "7"] {
         let fake = Fake::new("s").page(ListKind::Tools, None, shapeless);
         let error = fetched(&fake, ListKind::Tools).await.unwrap_err();
-        assert_eq!(error, "answered `tools/list` without an array `tools`", "{shapeless}");
+        assert_eq!(
+            error, "answered `tools/list` without an array `tools`",
+            "{shapeless}"
+        );
     }
     fake.set_down(true);
     let error = fetched(&fake, ListKind::Prompts).await.unwrap_err();
@@ -114,11 +141,15 @@ async fn a_bad_header_annotation_costs_a_modern_http_tool_its_place() {
     // This schema names a member twice: odd, but it says nothing about headers.
     let odd = r#"{"name":"odd","inputSchema":{"title":"\u0061","title":"b"}}"#;
     let fake = Fake::new("s").items(ListKind::Tools, &[&good, &bad, odd]);
-    let strict = fetch(&fake, ListKind::Tools, true, &Bounds::default()).await.unwrap();
+    let strict = fetch(&fake, ListKind::Tools, true, &Bounds::default())
+        .await
+        .unwrap();
     assert_eq!(raws(&strict), [&*good, odd]);
     assert!(strict.items[0].headers.is_some());
     assert!(remarks(&strict)[0].starts_with("the tool `bad` is left out: its `x-mcp-header` is invalid: "));
-    let lenient = fetch(&fake, ListKind::Tools, false, &Bounds::default()).await.unwrap();
+    let lenient = fetch(&fake, ListKind::Tools, false, &Bounds::default())
+        .await
+        .unwrap();
     assert_eq!(raws(&lenient), [&*good, &*bad, odd]);
     assert!(lenient.items[1].headers.is_none());
     assert!(remarks(&lenient)[0].contains("which is ignored"));
@@ -129,12 +160,23 @@ async fn hints_ttl_scope_and_what_else_a_page_says() {
     let first = r#"{"_meta":{"a":1},"tools":[{"name":"r","annotations":{"readOnlyHint":true,"destructiveHint":"no"}}],
         "ttlMs":9000,"cacheScope":"public","vendor":[1, 2],"nextCursor":"x"}"#;
     let second = r#"{"tools":[],"ttlMs":5000,"cacheScope":"private","vendor":3}"#;
-    let fake = Fake::new("s").page(ListKind::Tools, None, first).page(ListKind::Tools, Some("x"), second);
+    let fake = Fake::new("s")
+        .page(ListKind::Tools, None, first)
+        .page(ListKind::Tools, Some("x"), second);
     let list = fetched(&fake, ListKind::Tools).await.unwrap();
-    assert_eq!(list.items[0].hints, Hints { read_only: Some(true), destructive: None });
+    assert_eq!(
+        list.items[0].hints,
+        Hints {
+            read_only: Some(true),
+            destructive: None
+        }
+    );
     assert_eq!((list.ttl, list.private), (Some(Duration::from_secs(5)), true));
     assert_eq!(list.meta.as_deref(), Some(&br#"{"a":1}"#[..]));
-    assert_eq!(list.extra, [(Bytes::from_static(b"\"vendor\""), Bytes::from_static(b"[1, 2]"))]);
+    assert_eq!(
+        list.extra,
+        [(Bytes::from_static(b"\"vendor\""), Bytes::from_static(b"[1, 2]"))]
+    );
 }
 
 #[test]
@@ -150,13 +192,18 @@ fn a_ttl_is_an_integer_that_is_not_negative() {
         ("\"5\"", None),
         ("null", None),
     ] {
-        assert_eq!(milliseconds(text.as_bytes()), expected.map(Duration::from_millis), "{text}");
+        assert_eq!(
+            milliseconds(text.as_bytes()),
+            expected.map(Duration::from_millis),
+            "{text}"
+        );
     }
 }
 
 #[test]
 fn capabilities_are_read_leniently() {
-    let raw = br#"{"tools":{"listChanged":true},"prompts":{"listChanged":1},"resources":null,"logging":true}"#;
+    let raw =
+        br#"{"tools":{"listChanged":true},"prompts":{"listChanged":1},"resources":null,"logging":true}"#;
     assert!(declares(raw, "tools") && flag(raw, "tools", "listChanged"));
     assert!(declares(raw, "prompts") && !flag(raw, "prompts", "listChanged"));
     assert!(!declares(raw, "resources") && declares(raw, "logging") && !declares(raw, "completions"));

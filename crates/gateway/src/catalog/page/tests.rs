@@ -17,12 +17,20 @@ fn first(view: &View<Fake>, kind: ListKind, version: Version) -> String {
 }
 
 fn member(page: &Page, name: &str) -> Option<serde_json::Value> {
-    serde_json::from_slice::<serde_json::Value>(&page.result).unwrap().get(name).cloned()
+    serde_json::from_slice::<serde_json::Value>(&page.result)
+        .unwrap()
+        .get(name)
+        .cloned()
 }
 
 fn keys(page: &Page, kind: ListKind) -> Vec<String> {
     let items = member(page, kind.member()).unwrap();
-    items.as_array().unwrap().iter().map(|item| item[kind.key()].as_str().unwrap().to_owned()).collect()
+    items
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| item[kind.key()].as_str().unwrap().to_owned())
+        .collect()
 }
 
 fn cursor(page: &Page) -> Option<String> {
@@ -45,9 +53,15 @@ async fn modern_results_carry_what_legacy_ones_must_not() {
         )
     );
     for version in SUPPORTED_LEGACY {
-        assert_eq!(first(&view, ListKind::Tools, *version), r#"{"tools":[{"name":"s__a"}]}"#);
+        assert_eq!(
+            first(&view, ListKind::Tools, *version),
+            r#"{"tools":[{"name":"s__a"}]}"#
+        );
     }
-    assert_eq!(first(&view, ListKind::Templates, LEGACY), r#"{"resourceTemplates":[]}"#);
+    assert_eq!(
+        first(&view, ListKind::Templates, LEGACY),
+        r#"{"resourceTemplates":[]}"#
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -71,9 +85,20 @@ async fn one_servers_own_words_are_kept_on_its_own_endpoint_only() {
         first(&view, ListKind::Tools, MODERN),
         r#"{"tools":[],"vendor":{"x": 1.0},"resultType":"complete","ttlMs":5,"cacheScope":"private","_meta":{"v":1,"io.modelcontextprotocol/serverInfo":{"name":"mine","version":"9"}}}"#
     );
-    assert_eq!(first(&view, ListKind::Tools, LEGACY), r#"{"tools":[],"vendor":{"x": 1.0},"_meta":{"v":1}}"#);
-    let merged = first(&catalog.view(&EndpointName::All).unwrap(), ListKind::Tools, MODERN);
-    assert!(merged.starts_with(r#"{"tools":[],"resultType":"complete","ttlMs":5,"cacheScope":"private","_meta":"#), "{merged}");
+    assert_eq!(
+        first(&view, ListKind::Tools, LEGACY),
+        r#"{"tools":[],"vendor":{"x": 1.0},"_meta":{"v":1}}"#
+    );
+    let merged = first(
+        &catalog.view(&EndpointName::All).unwrap(),
+        ListKind::Tools,
+        MODERN,
+    );
+    assert!(
+        merged
+            .starts_with(r#"{"tools":[],"resultType":"complete","ttlMs":5,"cacheScope":"private","_meta":"#),
+        "{merged}"
+    );
     assert!(merged.contains("gatepost"), "{merged}");
 }
 
@@ -82,7 +107,8 @@ async fn one_servers_own_words_are_kept_on_its_own_endpoint_only() {
 async fn freshness_is_that_of_the_least_fresh_server() {
     let announcing = || Fake::new("announcing").tools(&["a"]);
     let silent = || Fake::new("silent").capabilities(r#"{"tools":{}}"#).tools(&["b"]);
-    let timed = |ttl| Fake::new("timed").page(ListKind::Tools, None, &format!(r#"{{"tools":[],"ttlMs":{ttl}}}"#));
+    let timed =
+        |ttl| Fake::new("timed").page(ListKind::Tools, None, &format!(r#"{{"tools":[],"ttlMs":{ttl}}}"#));
     let without = || Fake::new("without").capabilities("{}");
     for (fakes, expected) in [
         (vec![announcing()], 60_000),
@@ -94,7 +120,10 @@ async fn freshness_is_that_of_the_least_fresh_server() {
         (vec![without()], 0),
     ] {
         let plans = fakes.into_iter().map(|fake| plan(&Arc::new(fake))).collect();
-        let view = started(plans, vec![all()]).await.view(&EndpointName::All).unwrap();
+        let view = started(plans, vec![all()])
+            .await
+            .view(&EndpointName::All)
+            .unwrap();
         let page = view.page(ListKind::Tools, MODERN, None).unwrap();
         assert_eq!(member(&page, "ttlMs").unwrap(), expected);
     }
@@ -103,12 +132,18 @@ async fn freshness_is_that_of_the_least_fresh_server() {
 /// Tools of some 1.5 MiB each, so that two fit on a page.
 fn large(names: &[&str]) -> Vec<String> {
     let filling = "x".repeat(3 * PAGE_BYTES / 8);
-    names.iter().map(|name| format!(r#"{{"name":"{name}","description":"{filling}"}}"#)).collect()
+    names
+        .iter()
+        .map(|name| format!(r#"{{"name":"{name}","description":"{filling}"}}"#))
+        .collect()
 }
 
 fn set_large(fake: &Fake, names: &[&str]) {
     let items = large(names);
-    fake.set_items(ListKind::Tools, &items.iter().map(String::as_str).collect::<Vec<_>>());
+    fake.set_items(
+        ListKind::Tools,
+        &items.iter().map(String::as_str).collect::<Vec<_>>(),
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -130,12 +165,19 @@ async fn a_large_list_comes_in_pages() {
 #[tokio::test(start_paused = true)]
 async fn an_item_larger_than_a_page_has_one_of_its_own() {
     let fake = Arc::new(Fake::new("s"));
-    let huge = format!(r#"{{"name":"huge","description":"{}"}}"#, "x".repeat(PAGE_BYTES + 1));
+    let huge = format!(
+        r#"{{"name":"huge","description":"{}"}}"#,
+        "x".repeat(PAGE_BYTES + 1)
+    );
     fake.set_items(ListKind::Tools, &[r#"{"name":"a"}"#, &huge, r#"{"name":"z"}"#]);
     let view = catalog_of(&fake).await.view(&named("s")).unwrap();
     let one = view.page(ListKind::Tools, LEGACY, None).unwrap();
-    let two = view.page(ListKind::Tools, LEGACY, cursor(&one).as_deref()).unwrap();
-    let three = view.page(ListKind::Tools, LEGACY, cursor(&two).as_deref()).unwrap();
+    let two = view
+        .page(ListKind::Tools, LEGACY, cursor(&one).as_deref())
+        .unwrap();
+    let three = view
+        .page(ListKind::Tools, LEGACY, cursor(&two).as_deref())
+        .unwrap();
     let found = [one, two, three].map(|page| keys(&page, ListKind::Tools));
     assert_eq!(found, [["a"], ["huge"], ["z"]]);
 }
@@ -145,8 +187,15 @@ async fn a_cursor_is_for_one_endpoint_and_one_list() {
     let fake = Arc::new(Fake::new("s"));
     set_large(&fake, &["a", "b", "c"]);
     let items = large(&["a", "b", "c"]);
-    fake.set_items(ListKind::Prompts, &items.iter().map(String::as_str).collect::<Vec<_>>());
-    let rules = vec![all(), single("s"), selection("v", &["*"], &[], Access::Destructive, &[])];
+    fake.set_items(
+        ListKind::Prompts,
+        &items.iter().map(String::as_str).collect::<Vec<_>>(),
+    );
+    let rules = vec![
+        all(),
+        single("s"),
+        selection("v", &["*"], &[], Access::Destructive, &[]),
+    ];
     let catalog = started(vec![plan(&fake)], rules).await;
     let view = |name| catalog.view(&name).unwrap();
     let all = view(EndpointName::All);
@@ -155,10 +204,20 @@ async fn a_cursor_is_for_one_endpoint_and_one_list() {
     // Versions are one list, so that a cursor survives a client that speaks both.
     assert!(all.page(ListKind::Tools, LEGACY, Some(&good)).is_ok());
     assert_eq!(all.page(ListKind::Prompts, MODERN, Some(&good)), Err(BadCursor));
-    assert_eq!(view(named("s")).page(ListKind::Tools, MODERN, Some(&good)), Err(BadCursor));
-    assert_eq!(view(named("v")).page(ListKind::Tools, MODERN, Some(&good)), Err(BadCursor));
+    assert_eq!(
+        view(named("s")).page(ListKind::Tools, MODERN, Some(&good)),
+        Err(BadCursor)
+    );
+    assert_eq!(
+        view(named("v")).page(ListKind::Tools, MODERN, Some(&good)),
+        Err(BadCursor)
+    );
     for bad in ["", "1", "null", &good[1..], &format!("{good}A")] {
-        assert_eq!(all.page(ListKind::Tools, MODERN, Some(bad)), Err(BadCursor), "{bad}");
+        assert_eq!(
+            all.page(ListKind::Tools, MODERN, Some(bad)),
+            Err(BadCursor),
+            "{bad}"
+        );
     }
 }
 
@@ -167,7 +226,12 @@ async fn an_old_cursor_goes_on_behind_the_same_thing() {
     let fake = Arc::new(Fake::new("s"));
     set_large(&fake, &["a", "b", "c", "d"]);
     let catalog = catalog_of(&fake).await;
-    let page = |cursor: Option<&str>| catalog.view(&named("s")).unwrap().page(ListKind::Tools, LEGACY, cursor);
+    let page = |cursor: Option<&str>| {
+        catalog
+            .view(&named("s"))
+            .unwrap()
+            .page(ListKind::Tools, LEGACY, cursor)
+    };
     let after_b = cursor(&page(None).unwrap()).unwrap();
     assert_eq!(keys(&page(Some(&after_b)).unwrap(), ListKind::Tools), ["c", "d"]);
     let mut changes = catalog.changes(&named("s"));
@@ -180,7 +244,10 @@ async fn an_old_cursor_goes_on_behind_the_same_thing() {
     change(&["0", "a", "b", "c", "d", "e"]).await;
     let next = page(Some(&after_b)).unwrap();
     assert_eq!(keys(&next, ListKind::Tools), ["c", "d"]);
-    assert_eq!(keys(&page(cursor(&next).as_deref()).unwrap(), ListKind::Tools), ["e"]);
+    assert_eq!(
+        keys(&page(cursor(&next).as_deref()).unwrap(), ListKind::Tools),
+        ["e"]
+    );
     // It is the last thing: an empty page, and the end.
     change(&["a", "b"]).await;
     let next = page(Some(&after_b)).unwrap();

@@ -8,7 +8,9 @@ use gatepost_protocol::version::Version;
 
 fn listing() -> Listing {
     let mut tools = Build::new(ListKind::Tools, false, Bounds::default());
-    tools.item(Bytes::from_static(br#"{ "name":"a\u0062", "big":123456789012345678901234567890 }"#));
+    tools.item(Bytes::from_static(
+        br#"{ "name":"a\u0062", "big":123456789012345678901234567890 }"#,
+    ));
     tools.item(Bytes::from_static(br#"{"name":"z"}"#));
     let mut tools = tools.finish();
     tools.ttl = Some(std::time::Duration::from_secs(5));
@@ -45,7 +47,14 @@ fn what_is_damaged_or_of_another_configuration_is_ignored() {
     let text = String::from_utf8(raw).unwrap();
     let newer = text.replacen("\"format\":1", "\"format\":2", 1);
     let shapeless = text.replacen("\"prompts\":{", "\"prompts_\":{", 1);
-    for bad in [newer, shapeless, "{}".to_owned(), "[]".to_owned(), String::new(), text[..text.len() / 2].to_owned()] {
+    for bad in [
+        newer,
+        shapeless,
+        "{}".to_owned(),
+        "[]".to_owned(),
+        String::new(),
+        text[..text.len() / 2].to_owned(),
+    ] {
         assert!(decode(&bad.clone().into(), "one", false).is_none(), "{bad}");
     }
 }
@@ -58,12 +67,18 @@ fn a_file_is_replaced_and_private() {
     save(&folder, "s", b"old and longer than the new one").unwrap();
     save(&folder, "s", &encode(&listing(), "one")).unwrap();
     assert!(load(&folder, "s", "one", false).is_some());
-    let names: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let names: Vec<_> = fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
     assert_eq!(names, ["s.json"]);
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        assert_eq!(fs::metadata(folder.join("s.json")).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::metadata(folder.join("s.json")).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
     }
 }
 
@@ -78,7 +93,8 @@ fn no_name_leaves_the_folder() {
 async fn a_server_that_is_down_keeps_its_place() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path().join("catalogs");
-    let catalog = |fake: &Arc<Fake>| Catalog::build(vec![plan(fake)], vec![all()], Some(folder.clone()), sealer());
+    let catalog =
+        |fake: &Arc<Fake>| Catalog::build(vec![plan(fake)], vec![all()], Some(folder.clone()), sealer());
     let up = Arc::new(Fake::new("s").tools(&["kept"]));
     let first = catalog(&up);
     first.start();

@@ -2,8 +2,8 @@ use gatepost_policy::{Access, Effect, Pattern};
 
 use super::*;
 use crate::catalog::{
-    fake::{Fake, all, named, plan, selection, single, started},
     Plan,
+    fake::{Fake, all, named, plan, selection, single, started},
 };
 
 async fn view_of(plans: Vec<Plan<Fake>>, rules: Rules) -> Arc<View<Fake>> {
@@ -12,12 +12,15 @@ async fn view_of(plans: Vec<Plan<Fake>>, rules: Rules) -> Arc<View<Fake>> {
 }
 
 fn names(view: &View<Fake>, kind: ListKind) -> Vec<String> {
-    view.entries(kind).map(|entry| entry.public.unwrap_or(&entry.item.key).to_owned()).collect()
+    view.entries(kind)
+        .map(|entry| entry.public.unwrap_or(&entry.item.key).to_owned())
+        .collect()
 }
 
 /// `server/original` of a public tool name.
 fn tool(view: &View<Fake>, public: &str) -> Option<String> {
-    view.tool(public).map(|tool| format!("{}/{}", tool.server.name(), tool.original))
+    view.tool(public)
+        .map(|tool| format!("{}/{}", tool.server.name(), tool.original))
 }
 
 fn reader(view: &View<Fake>, uri: &str) -> Option<String> {
@@ -30,7 +33,11 @@ fn remarks(view: &View<Fake>) -> Vec<String> {
 
 #[tokio::test(start_paused = true)]
 async fn names_are_prefixed_in_the_order_of_the_configuration() {
-    let b = Arc::new(Fake::new("b").tools(&["z", "a"]).items(ListKind::Prompts, &[r#"{"name":"p"}"#]));
+    let b = Arc::new(
+        Fake::new("b")
+            .tools(&["z", "a"])
+            .items(ListKind::Prompts, &[r#"{"name":"p"}"#]),
+    );
     let a = Arc::new(Fake::new("a").tools(&["z"]));
     let view = view_of(vec![plan(&b), plan(&a)], all()).await;
     assert_eq!(names(&view, ListKind::Tools), ["b__z", "b__a", "a__z"]);
@@ -64,8 +71,14 @@ async fn a_name_with_the_separator_in_it_finds_its_own_server() {
     assert_eq!(tool(&view, "a__b__c").unwrap(), "a/b__c");
     assert_eq!(tool(&view, "a____").unwrap(), "a/__");
     assert_eq!(tool(&view, "a__b__d").unwrap(), "a__b/d");
-    assert_eq!(names(&view, ListKind::Tools), ["a__b__c", "a____", "a__c", "a__b__d"]);
-    assert_eq!(remarks(&view), ["the tool `a__b__c` of server `a__b` is hidden by one of server `a`"]);
+    assert_eq!(
+        names(&view, ListKind::Tools),
+        ["a__b__c", "a____", "a__c", "a__b__d"]
+    );
+    assert_eq!(
+        remarks(&view),
+        ["the tool `a__b__c` of server `a__b` is hidden by one of server `a`"]
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -77,7 +90,10 @@ async fn only_the_name_is_spliced() {
     let expected = item.replace(r#""q\u0075\"x""#, r#""s__qu\"x""#);
     assert_eq!(std::str::from_utf8(&entry.raw()).unwrap(), expected);
     let alone = view_of(vec![plan(&server)], single("s")).await;
-    assert_eq!(std::str::from_utf8(&alone.entries(ListKind::Tools).next().unwrap().raw()).unwrap(), item);
+    assert_eq!(
+        std::str::from_utf8(&alone.entries(ListKind::Tools).next().unwrap().raw()).unwrap(),
+        item
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -89,10 +105,18 @@ async fn a_view_selects_renames_and_reports_clashes() {
         &["crm__*", "files__read_*"],
         &["*delete*"],
         Access::Destructive,
-        &[("crm__get", "ticket"), ("crm__find", "crm__put"), ("crm__gone", "x"), ("files__write", "w")],
+        &[
+            ("crm__get", "ticket"),
+            ("crm__find", "crm__put"),
+            ("crm__gone", "x"),
+            ("files__write", "w"),
+        ],
     );
     let view = view_of(vec![plan(&crm), plan(&files)], rules).await;
-    assert_eq!(names(&view, ListKind::Tools), ["ticket", "crm__put", "files__read_a"]);
+    assert_eq!(
+        names(&view, ListKind::Tools),
+        ["ticket", "crm__put", "files__read_a"]
+    );
     assert_eq!(tool(&view, "ticket").unwrap(), "crm/get");
     assert_eq!(tool(&view, "crm__get"), None);
     assert_eq!(tool(&view, "crm__put").unwrap(), "crm/put");
@@ -113,13 +137,20 @@ async fn the_ceiling_counts_effects_and_trusts_nobody_by_default() {
         r#"{"name":"claims","annotations":{"readOnlyHint":true}}"#,
         r#"{"name":"other"}"#,
     ];
-    let server = Arc::new(Fake::new("s").items(ListKind::Tools, &items).items(ListKind::Prompts, &[items[2]]));
+    let server = Arc::new(
+        Fake::new("s")
+            .items(ListKind::Tools, &items)
+            .items(ListKind::Prompts, &[items[2]]),
+    );
     let effects = |trust_annotations| EffectRules {
         declared: vec![(Pattern::new("get_*").unwrap(), Effect::Read)],
         trust_annotations,
     };
     for (trust, shown) in [(false, &["s__get_a"][..]), (true, &["s__get_a", "s__claims"])] {
-        let plan = Plan { effects: effects(trust), ..plan(&server) };
+        let plan = Plan {
+            effects: effects(trust),
+            ..plan(&server)
+        };
         let view = view_of(vec![plan], selection("v", &["*"], &[], Access::Read, &[])).await;
         assert_eq!(names(&view, ListKind::Tools), shown);
         assert_eq!(names(&view, ListKind::Prompts), ["s__other"]);
@@ -133,17 +164,27 @@ async fn a_read_goes_to_who_lists_the_uri_then_to_the_first_template() {
     let first = Arc::new(
         Fake::new("first")
             .items(ListKind::Resources, &[r#"{"uri":"note://both","name":"1"}"#])
-            .items(ListKind::Templates, &[r#"{"uriTemplate":"note://{id}"}"#, r#"{"uriTemplate":"bad{"}"#]),
+            .items(
+                ListKind::Templates,
+                &[r#"{"uriTemplate":"note://{id}"}"#, r#"{"uriTemplate":"bad{"}"#],
+            ),
     );
     let second = Arc::new(
         Fake::new("second")
             .items(
                 ListKind::Resources,
-                &[r#"{"uri":"note://both"}"#, r#"{"uri":"note://mine"}"#, r#"{"uri":"note://a/exact"}"#],
+                &[
+                    r#"{"uri":"note://both"}"#,
+                    r#"{"uri":"note://mine"}"#,
+                    r#"{"uri":"note://a/exact"}"#,
+                ],
             )
             .items(
                 ListKind::Templates,
-                &[r#"{"uriTemplate":"note://{id}"}"#, r#"{"uriTemplate":"note://{id}/{part}"}"#],
+                &[
+                    r#"{"uriTemplate":"note://{id}"}"#,
+                    r#"{"uriTemplate":"note://{id}/{part}"}"#,
+                ],
             ),
     );
     let view = view_of(vec![plan(&first), plan(&second)], all()).await;
@@ -159,8 +200,14 @@ async fn a_read_goes_to_who_lists_the_uri_then_to_the_first_template() {
     ] {
         assert_eq!(reader(&view, uri).as_deref(), server, "{uri}");
     }
-    assert_eq!(names(&view, ListKind::Resources), ["note://both", "note://mine", "note://a/exact"]);
-    assert_eq!(names(&view, ListKind::Templates), ["note://{id}", "bad{", "note://{id}/{part}"]);
+    assert_eq!(
+        names(&view, ListKind::Resources),
+        ["note://both", "note://mine", "note://a/exact"]
+    );
+    assert_eq!(
+        names(&view, ListKind::Templates),
+        ["note://{id}", "bad{", "note://{id}/{part}"]
+    );
     assert_eq!(
         remarks(&view),
         [
@@ -169,16 +216,26 @@ async fn a_read_goes_to_who_lists_the_uri_then_to_the_first_template() {
             "the resource template `note://{id}` of server `second` is hidden by one of server `first`",
         ]
     );
-    let completes = |reference| view.completion(reference).map(|(server, _)| server.name().to_string());
-    assert_eq!(completes(Completion::Resource("note://{id}/{part}")).as_deref(), Some("second"));
-    assert_eq!(completes(Completion::Resource("note://any")).as_deref(), Some("first"));
+    let completes = |reference| {
+        view.completion(reference)
+            .map(|(server, _)| server.name().to_string())
+    };
+    assert_eq!(
+        completes(Completion::Resource("note://{id}/{part}")).as_deref(),
+        Some("second")
+    );
+    assert_eq!(
+        completes(Completion::Resource("note://any")).as_deref(),
+        Some("first")
+    );
     assert_eq!(completes(Completion::Resource("x://{y}")), None);
     assert_eq!(completes(Completion::Prompt("first__p")), None);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_view_decides_about_the_uri_and_not_about_the_template() {
-    let files = Arc::new(Fake::new("files").items(ListKind::Templates, &[r#"{"uriTemplate":"file:///{+path}"}"#]));
+    let files =
+        Arc::new(Fake::new("files").items(ListKind::Templates, &[r#"{"uriTemplate":"file:///{+path}"}"#]));
     let rules = selection("v", &["files__file:///public/*"], &[], Access::Read, &[]);
     let view = view_of(vec![plan(&files)], rules).await;
     assert_eq!(names(&view, ListKind::Templates), [""; 0]);
