@@ -8,9 +8,9 @@ mod scan;
 mod text;
 
 pub use scan::{Strictness, validate};
-pub use text::{equals, quote, quote_into, text};
+pub use text::{ObjectWriter, equals, quote, quote_into, text};
 
-pub(crate) use scan::{Envelope, scan_envelope};
+pub(crate) use scan::{Envelope, Levels, bit, scan_envelope, set_bit, special};
 
 use smallvec::SmallVec;
 

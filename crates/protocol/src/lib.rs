@@ -6,8 +6,10 @@
 
 pub mod envelope;
 pub mod error;
+pub mod framing;
 pub mod headers;
 pub mod json;
 pub mod method;
 pub mod rewrite;
+pub mod translate;
 pub mod version;

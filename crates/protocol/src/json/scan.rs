@@ -57,15 +57,15 @@ pub(crate) fn scan_envelope(raw: &[u8], strictness: Strictness) -> (Result<(), J
 }
 
 /// One bit per open level; 1,024 levels and the one that overflows.
-type Levels = [u64; 17];
+pub(crate) type Levels = [u64; 17];
 
-fn bit(levels: &Levels, depth: usize) -> bool {
+pub(crate) fn bit(levels: &Levels, depth: usize) -> bool {
     levels
         .get(depth / 64)
         .is_some_and(|word| word >> (depth % 64) & 1 == 1)
 }
 
-fn set_bit(levels: &mut Levels, depth: usize, on: bool) {
+pub(crate) fn set_bit(levels: &mut Levels, depth: usize, on: bool) {
     if let Some(word) = levels.get_mut(depth / 64) {
         *word = *word & !(1 << (depth % 64)) | (u64::from(on) << (depth % 64));
     }

@@ -265,6 +265,6 @@ proptest! {
         raw.truncate(length);
         raw.push(special_byte);
         raw.extend_from_slice(b"\"\"\\tail");
-        prop_assert_eq!(scan::special(&raw, 0), length);
+        prop_assert_eq!(special(&raw, 0), length);
     }
 }

@@ -132,3 +132,60 @@ pub fn quote_into(out: &mut Vec<u8>, text: &str) {
     }
     out.push(b'"');
 }
+
+/// Writes one JSON object, member by member.
+#[derive(Debug)]
+pub struct ObjectWriter {
+    out: Vec<u8>,
+}
+
+impl Default for ObjectWriter {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl ObjectWriter {
+    /// `{`
+    pub fn new() -> Self {
+        Self { out: vec![b'{'] }
+    }
+
+    /// Adds a member whose value is raw JSON.
+    pub fn raw(&mut self, key: &str, value: &[u8]) -> &mut Self {
+        self.key(key);
+        self.out.extend_from_slice(value);
+        self
+    }
+
+    /// Adds a member whose value is a string.
+    pub fn text(&mut self, key: &str, value: &str) -> &mut Self {
+        self.key(key);
+        quote_into(&mut self.out, value);
+        self
+    }
+
+    /// Adds a member whose value is a number.
+    pub fn number(&mut self, key: &str, value: i64) -> &mut Self {
+        self.raw(key, value.to_string().as_bytes())
+    }
+
+    fn key(&mut self, key: &str) {
+        if self.out.len() > 1 {
+            self.out.push(b',');
+        }
+        quote_into(&mut self.out, key);
+        self.out.push(b':');
+    }
+
+    /// Whether nothing was added.
+    pub fn is_empty(&self) -> bool {
+        self.out.len() == 1
+    }
+
+    /// The object.
+    pub fn finish(&mut self) -> Vec<u8> {
+        self.out.push(b'}');
+        std::mem::take(&mut self.out)
+    }
+}

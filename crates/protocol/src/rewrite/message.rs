@@ -6,7 +6,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::Rewrite;
-use crate::json::{Members, quote, quote_into};
+use crate::json::{Members, ObjectWriter, Span, quote};
 
 /// New members of an object that the message does not have yet.
 type Fresh<'a> = SmallVec<[(&'a str, Cow<'a, [u8]>); 4]>;
@@ -19,17 +19,11 @@ fn set_fresh<'a>(fresh: &mut Fresh<'a>, key: &'a str, value: Cow<'a, [u8]>) {
 }
 
 fn object_text(fresh: &Fresh<'_>) -> Vec<u8> {
-    let mut out = vec![b'{'];
-    for (index, (key, value)) in fresh.iter().enumerate() {
-        if index > 0 {
-            out.push(b',');
-        }
-        quote_into(&mut out, key);
-        out.push(b':');
-        out.extend_from_slice(value);
+    let mut object = ObjectWriter::new();
+    for (key, value) in fresh {
+        object.raw(key, value);
     }
-    out.push(b'}');
-    out
+    object.finish()
 }
 
 /// The envelope, its body (`params` or `result`) and the body's `_meta`, where they exist.
@@ -239,7 +233,7 @@ impl<'a> ResponseRewrite<'a> {
     }
 
     /// Puts `bytes` in the place of `span`, see [`Rewrite::replace`].
-    pub fn replace(&mut self, span: crate::json::Span, bytes: impl Into<Cow<'a, [u8]>>) -> &mut Self {
+    pub fn replace(&mut self, span: Span, bytes: impl Into<Cow<'a, [u8]>>) -> &mut Self {
         self.layers.rewrite.replace(span, bytes);
         self
     }
