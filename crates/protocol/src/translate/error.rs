@@ -120,12 +120,12 @@ pub fn error_down(response: &Response, id: &[u8], facts: &ErrorFacts<'_>) -> Err
 /// The same error under another code; `uri` is added to its data unless it has one.
 fn recoded(response: &Response, id: &[u8], error: Span, code: i64, uri: Option<&str>) -> ErrorDown {
     let raw = response.raw();
-    let mut edits = Rewrite::new(raw);
-    edits.set_member(response.members(), "id", id);
     let error = json::object(raw, error).unwrap_or_default();
     let data = error
         .get(raw, "data")
         .and_then(|span| json::object(raw, span).ok());
+    let mut edits = Rewrite::new(raw);
+    edits.set_member(response.members(), "id", id);
     edits.set_member(&error, "code", code.to_string().into_bytes());
     match (&data, uri) {
         (_, None) => {}

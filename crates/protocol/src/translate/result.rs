@@ -136,13 +136,10 @@ impl ResultPlan<'_> {
         if response.result_members().is_none() {
             return Ok(edits.finish());
         }
-        let degraded_parts = if self.degrades() {
-            self.degrade(response)
-        } else {
-            Vec::new()
-        };
-        for (span, bytes) in &degraded_parts {
-            edits.replace(*span, &bytes[..]);
+        if self.degrades() {
+            for (span, bytes) in self.degrade(response) {
+                edits.replace(span, bytes);
+            }
         }
         self.structured(response, &mut edits);
         match (self.client.is_modern(), self.server.is_modern()) {
