@@ -1,4 +1,5 @@
 use std::{
+    ffi::OsStr,
     fs,
     os::unix::fs::symlink,
     path::PathBuf,
@@ -273,28 +274,43 @@ async fn a_data_directory_made_later_or_renamed_stays_hidden() {
     assert_eq!(strings(&found["matches"], "path"), ["src/deep/a b.txt"]);
 }
 
-#[tokio::test]
-async fn a_swapped_link_never_gives_what_is_outside() {
+/// What [`Root::find`] does after it has looked at a name, when the name has become something else meanwhile.
+#[test]
+fn opening_follows_no_link_and_waits_for_no_pipe() {
     let folder = folder();
     let root = Root::open(&folder.root, &folder.data_dir).unwrap();
-    let (flips, done) = (folder.root.join("flips"), Arc::new(AtomicBool::new(false)));
+    let top = root.find_directory("").unwrap();
+    for link in ["out", "db", "self", "deep"] {
+        assert!(root.enter(&top, OsStr::new(link)).is_err(), "{link}");
+    }
+    for link in ["out.txt", "passwd", "env.txt", "main.txt"] {
+        assert!(top.open_file(OsStr::new(link)).is_err(), "{link}");
+    }
+    assert!(top.open_file(OsStr::new("pipe")).unwrap().is_none());
+    assert!(top.open_file(OsStr::new("src")).unwrap().is_none());
+    assert!(root.enter(&top, OsStr::new("state")).unwrap().is_none());
+}
+
+#[test]
+fn a_link_that_is_swapped_in_never_gives_what_is_outside() {
+    let folder = folder();
+    let root = Root::open(&folder.root, &folder.data_dir).unwrap();
+    let (here, there) = (folder.root.join("here"), folder.root.join("there"));
+    fs::create_dir(&here).unwrap();
+    fs::write(here.join("secret.txt"), "fine").unwrap();
+    symlink("../outside", &there).unwrap();
+    let done = Arc::new(AtomicBool::new(false));
     let swapper = {
-        let (flips, done, root) = (flips.clone(), done.clone(), folder.root.clone());
+        use rustix::fs::{CWD, RenameFlags, renameat_with};
+        let done = done.clone();
         std::thread::spawn(move || {
-            let (directory, link) = (root.join("flip-a"), root.join("flip-b"));
-            fs::create_dir(&directory).unwrap();
-            fs::write(directory.join("secret.txt"), "fine").unwrap();
-            symlink("../outside", &link).unwrap();
             while !done.load(Ordering::Relaxed) {
-                let _ = fs::rename(&directory, &flips);
-                let _ = fs::rename(&flips, &directory);
-                let _ = fs::rename(&link, &flips);
-                let _ = fs::rename(&flips, &link);
+                renameat_with(CWD, &here, CWD, &there, RenameFlags::EXCHANGE).unwrap();
             }
         })
     };
     for _ in 0..5_000 {
-        if let Ok(opened) = root.find_file("flips/secret.txt") {
+        if let Ok(opened) = root.find_file("here/secret.txt") {
             let mut text = String::new();
             std::io::Read::read_to_string(&mut { opened.file }, &mut text).unwrap();
             assert_eq!(text, "fine");
