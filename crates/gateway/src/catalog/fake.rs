@@ -10,6 +10,7 @@ use std::{
 };
 
 use gatepost_policy::{Access, EffectRules, Pattern, Selection, ViewRules};
+use gatepost_protocol::version::Version;
 use tokio::{sync::broadcast, time::sleep};
 
 use super::{
@@ -42,10 +43,11 @@ impl Fake {
     /// A local legacy server that announces its changes and has nothing.
     pub(super) fn new(name: &str) -> Self {
         let about = About {
-            modern: false,
+            version: Version::LATEST_LEGACY,
             capabilities: r#"{"tools":{"listChanged":true},"prompts":{"listChanged":true},"resources":{"listChanged":true}}"#
                 .into(),
             info: None,
+            extra: Vec::new(),
             instructions: None,
         };
         let state = State {

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use gatepost_protocol::{
     json::{self, Span},
     rewrite::Rewrite,
+    translate::{META_SERVER_INFO, TASKS_EXTENSION},
     version::{SUPPORTED, SUPPORTED_LEGACY, Version},
 };
 
@@ -18,10 +19,6 @@ use super::{
     view::{Member, View},
 };
 
-/// The `_meta` key of a server's name and version (2026-07-28 basic/index, `_meta`).
-pub(super) const SERVER_INFO: &str = "io.modelcontextprotocol/serverInfo";
-/// The extension and capability that the gate does not pass on (`eras.md` §8).
-const TASKS: &str = "io.modelcontextprotocol/tasks";
 /// How much of one server's instructions a merged endpoint repeats, in bytes.
 const INSTRUCTIONS: usize = 16 * 1024;
 /// How long a client may take what `server/discover` says for fresh, in milliseconds, once every server is known.
@@ -46,6 +43,12 @@ impl Greeting {
         if !instructions.is_empty() {
             shared.extend_from_slice(b",\"instructions\":");
             json::quote_into(&mut shared, &instructions);
+        }
+        for (key, value) in only(view).iter().flat_map(|(_, about)| &about.extra) {
+            shared.push(b',');
+            json::quote_into(&mut shared, key);
+            shared.push(b':');
+            shared.extend_from_slice(value);
         }
         let initialize = |version: &Version| {
             let mut out = Vec::new();
@@ -92,9 +95,9 @@ fn discover<S: Source>(view: &View<S>, shared: &[u8], info: &[u8]) -> Bytes {
 /// `meta` with the server's name and version in it. What is there already is never replaced.
 pub(super) fn stamped<'a>(meta: &'a [u8], info: &[u8]) -> Cow<'a, [u8]> {
     match json::object(meta, Span::all(meta)) {
-        Ok(members) if members.get(meta, SERVER_INFO).is_none() => {
+        Ok(members) if members.get(meta, META_SERVER_INFO).is_none() => {
             let mut rewrite = Rewrite::new(meta);
-            rewrite.set_member(&members, SERVER_INFO, info.to_vec());
+            rewrite.set_member(&members, META_SERVER_INFO, info.to_vec());
             Cow::Owned(rewrite.finish().to_vec())
         }
         _ => Cow::Borrowed(meta),
@@ -140,7 +143,7 @@ fn own_capabilities(raw: &Bytes) -> Bytes {
     let mut rewrite = Rewrite::new(raw);
     rewrite.remove_member(&members, "tasks");
     if let Some(extensions) = &extensions {
-        rewrite.remove_member(extensions, TASKS);
+        rewrite.remove_member(extensions, TASKS_EXTENSION);
     }
     if rewrite.is_empty() {
         raw.clone()
@@ -210,7 +213,7 @@ fn merged_extensions<'a>(capabilities: impl Iterator<Item = &'a Bytes>) -> Vec<V
             let Some(name) = json::text(raw, member.key) else {
                 continue;
             };
-            if name != TASKS && names.insert(name.into_owned()) {
+            if name != TASKS_EXTENSION && names.insert(name.into_owned()) {
                 parts.push([member.key.of(raw), b":", member.value.of(raw)].concat());
             }
         }

@@ -6,7 +6,7 @@
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use gatepost_policy::Hints;
+use gatepost_policy::{Hints, Printable};
 use gatepost_protocol::{
     error::METHOD_NOT_FOUND,
     headers::{HeaderParams, InvalidAnnotation},
@@ -136,7 +136,7 @@ pub(crate) enum ListError {
     #[error(transparent)]
     Call(#[from] CallError),
     /// The server answered an error.
-    #[error("answered `{list}` with error {code}: {message}")]
+    #[error("answered `{list}` with error {code}: {}", Printable(.message))]
     Refused {
         /// Which list.
         list: ListKind,

@@ -3,13 +3,17 @@
 //! A page ends before it would exceed [`PAGE_BYTES`]. Its cursor names the last thing on it rather than a number, so that
 //! a cursor given before the catalog changed still continues behind that thing.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    borrow::Cow,
+    sync::{Arc, OnceLock},
+};
 
 use aws_lc_rs::digest;
 use bytes::Bytes;
 use gatepost_protocol::{
     json::{self, Span},
     rewrite::Rewrite,
+    translate,
     version::Version,
 };
 
@@ -101,10 +105,13 @@ impl Compiled {
             if version.is_modern() {
                 return Arc::new(render(view, kind, version, 0, None));
             }
-            if view
-                .entries(kind)
-                .all(|entry| down(kind, &entry.item.raw, version).is_none())
-            {
+            let as_it_is = |entry: Entry<'_>| {
+                matches!(
+                    down(kind, &entry.item.raw, entry.version, version),
+                    Cow::Borrowed(_)
+                )
+            };
+            if view.entries(kind).all(as_it_is) {
                 return Arc::clone(
                     self.plain
                         .get_or_init(|| Arc::new(render(view, kind, version, 0, None))),
@@ -115,17 +122,13 @@ impl Compiled {
     }
 }
 
-/// What a client of `version` gets instead of an item; `None`: the item as it is (`eras.md` §10).
-fn down(kind: ListKind, raw: &[u8], version: Version) -> Option<Bytes> {
+/// An item of `server`'s version for a client of `client`'s; borrowed if nothing is to be changed (`eras.md` §10).
+fn down(kind: ListKind, raw: &[u8], server: Version, client: Version) -> Cow<'_, [u8]> {
     match kind {
-        ListKind::Tools => tool_down(raw, version),
-        _ => None,
+        ListKind::Tools => translate::tool_down(raw, server, client).unwrap_or(Cow::Borrowed(raw)),
+        _ => Cow::Borrowed(raw),
     }
 }
-
-fn tool_down(_raw: &[u8], _version: Version) -> Option<Bytes> {
-    None
-} // PENDING
 
 fn render<S: Source>(
     view: &View<S>,
@@ -156,10 +159,7 @@ fn render<S: Source>(
                 out.push(b',');
             }
             let raw = entry.raw();
-            match down(kind, &raw, version) {
-                Some(changed) => out.extend_from_slice(&changed),
-                None => out.extend_from_slice(&raw),
-            }
+            out.extend_from_slice(&down(kind, &raw, entry.version, version));
             last = entries.next();
         }
         out.push(b']');
@@ -225,7 +225,7 @@ fn legacy_meta(meta: &Bytes) -> Bytes {
         return Bytes::from_static(b"{}");
     };
     let mut rewrite = Rewrite::new(meta);
-    for key in [greeting::SERVER_INFO, "io.modelcontextprotocol/subscriptionId"] {
+    for key in [translate::META_SERVER_INFO, translate::META_SUBSCRIPTION_ID] {
         rewrite.remove_member(&members, key);
     }
     if rewrite.is_empty() {

@@ -7,7 +7,10 @@ use std::{fs, io, path::Path, sync::Arc};
 
 use aws_lc_rs::digest;
 use bytes::Bytes;
-use gatepost_protocol::json::{self, Span, Strictness};
+use gatepost_protocol::{
+    json::{self, Span, Strictness},
+    version::Version,
+};
 
 use super::{
     listing::{Bounds, Build, List, Listing},
@@ -42,7 +45,7 @@ pub(super) fn encode(listing: &Listing, identity: &str) -> Vec<u8> {
     };
     let about = &listing.about;
     member(b"identity", &json::quote(identity));
-    member(b"modern", if about.modern { b"true" } else { b"false" });
+    member(b"version", about.version.as_json());
     member(b"capabilities", &about.capabilities);
     if let Some(info) = &about.info {
         member(b"serverInfo", info);
@@ -50,6 +53,12 @@ pub(super) fn encode(listing: &Listing, identity: &str) -> Vec<u8> {
     if let Some(instructions) = &about.instructions {
         member(b"instructions", &json::quote(instructions));
     }
+    let extra: Vec<Vec<u8>> = about
+        .extra
+        .iter()
+        .map(|(key, value)| [&*json::quote(key), b":", value].concat())
+        .collect();
+    member(b"extra", &[b"{", &*extra.join(&b','), b"}"].concat());
     for kind in ListKind::ALL {
         member(kind.member().as_bytes(), &encode_list(listing.list(kind)));
     }
@@ -99,13 +108,16 @@ pub(super) fn decode(raw: &Bytes, identity: &str, remote: bool) -> Option<Listin
     }
     let slice = |span: Span| raw.slice(span.start()..span.end());
     let about = About {
-        modern: members.get(raw, "modern")?.of(raw) == b"true",
+        version: Version::parse(&json::text(raw, members.get(raw, "version")?)?)?,
         capabilities: slice(of_kind("capabilities", json::Kind::Object)?),
         info: of_kind("serverInfo", json::Kind::Object).map(slice),
         instructions: members
             .get(raw, "instructions")
             .and_then(|span| json::text(raw, span))
             .map(Arc::from),
+        extra: object_pairs(raw, members.get(raw, "extra")?)?
+            .filter_map(|(key, value)| Some((json::text(raw, key)?.into(), slice(value))))
+            .collect(),
     };
     let mut lists = ListKind::ALL.map(|_| Arc::default());
     for kind in ListKind::ALL {
@@ -113,7 +125,7 @@ pub(super) fn decode(raw: &Bytes, identity: &str, remote: bool) -> Option<Listin
             raw,
             of_kind(kind.member(), json::Kind::Object)?,
             kind,
-            about.modern && remote,
+            about.version.is_modern() && remote,
         )?);
     }
     Some(Listing { about, lists })
@@ -132,12 +144,16 @@ fn decode_list(raw: &Bytes, span: Span, kind: ListKind, modern_http: bool) -> Op
         .get(raw, "ttlMs")
         .and_then(|span| super::listing::milliseconds(span.of(raw)));
     list.meta = members.get(raw, "meta").map(slice);
-    let extra = json::object(raw, members.get(raw, "extra")?).ok()?;
-    list.extra = extra
-        .iter()
-        .map(|member| (slice(member.key), slice(member.value)))
+    list.extra = object_pairs(raw, members.get(raw, "extra")?)?
+        .map(|(key, value)| (slice(key), slice(value)))
         .collect();
     Some(list)
+}
+
+fn object_pairs(raw: &[u8], span: Span) -> Option<impl Iterator<Item = (Span, Span)>> {
+    let members = json::object(raw, span).ok()?;
+    let pairs: Vec<_> = members.iter().map(|member| (member.key, member.value)).collect();
+    Some(pairs.into_iter())
 }
 
 /// Reads a server's listing, if there is a usable one.

@@ -323,7 +323,7 @@ async fn refresh<S: Source>(slot: &Slot<S>, wanted: Wanted) -> Outcome {
 
 async fn fetch<S: Source>(slot: &Slot<S>, about: &About, kind: ListKind) -> Result<List, ListError> {
     let bounds = Bounds::default();
-    let modern_http = about.modern && slot.source.is_remote();
+    let modern_http = about.version.is_modern() && slot.source.is_remote();
     let fetch = listing::fetch(&*slot.source, kind, modern_http, &bounds);
     if listing::declares(&about.capabilities, kind.capability()) {
         return fetch.await;

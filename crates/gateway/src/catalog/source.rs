@@ -3,10 +3,11 @@
 use std::{fmt, future::Future, sync::Arc};
 
 use bytes::Bytes;
-use gatepost_protocol::method::Method;
+use gatepost_config::ServerKind;
+use gatepost_protocol::{envelope::Outcome, json, method::Method, version::Version};
 use tokio::sync::broadcast;
 
-use crate::upstream::{CallError, Change};
+use crate::upstream::{CallError, Change, Server};
 
 /// The four lists of MCP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -88,14 +89,16 @@ impl fmt::Display for ListKind {
 /// What a server says of itself when it is greeted. Raw JSON, kept as it was sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct About {
-    /// Whether it speaks 2026-07-28.
-    pub(crate) modern: bool,
+    /// The version it is spoken to in.
+    pub(crate) version: Version,
     /// Its `capabilities`, an object.
     pub(crate) capabilities: Bytes,
     /// Its `serverInfo`, an object.
     pub(crate) info: Option<Bytes>,
     /// Its `instructions`, decoded.
     pub(crate) instructions: Option<Arc<str>>,
+    /// Members of its greeting that no version defines.
+    pub(crate) extra: Vec<(Box<str>, Bytes)>,
 }
 
 /// A server's answer to one question.
@@ -136,4 +139,54 @@ pub(crate) trait Source: Send + Sync + 'static {
 
     /// Keeps a stream for announcements open until the server is stopped.
     fn watch(&self) -> impl Future<Output = ()> + Send;
+}
+
+impl Source for Server {
+    fn name(&self) -> &Arc<str> {
+        Self::name(self)
+    }
+
+    fn is_remote(&self) -> bool {
+        matches!(self.config().kind, ServerKind::Url { .. })
+    }
+
+    async fn about(&self) -> Result<About, CallError> {
+        let facts = self.facts().await?;
+        let extra = facts
+            .extra
+            .iter()
+            .map(|(key, value)| (Box::from(&**key), value.clone()));
+        Ok(About {
+            version: facts.version,
+            capabilities: facts.capabilities.clone(),
+            info: facts.server_info.clone(),
+            instructions: facts.instructions.as_deref().map(Arc::from),
+            extra: extra.collect(),
+        })
+    }
+
+    async fn page(&self, kind: ListKind, cursor: Option<&str>) -> Result<Answer, CallError> {
+        let mut params = b"{".to_vec();
+        if let Some(cursor) = cursor {
+            params.extend_from_slice(b"\"cursor\":");
+            json::quote_into(&mut params, cursor);
+        }
+        params.push(b'}');
+        let response = self.fetch(kind.method(), &params).await?;
+        Ok(match response.outcome() {
+            Outcome::Result(span) => Answer::Result(response.raw().slice(span.start()..span.end())),
+            Outcome::Error { code, .. } => {
+                let message = response.error_message().unwrap_or_default().into_owned();
+                Answer::Error { code, message }
+            }
+        })
+    }
+
+    fn changes(&self) -> broadcast::Receiver<Change> {
+        Self::changes(self)
+    }
+
+    async fn watch(&self) {
+        Self::watch(self).await;
+    }
 }

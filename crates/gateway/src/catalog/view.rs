@@ -52,6 +52,8 @@ pub(crate) struct Tool<S = Server> {
     pub(crate) original: Arc<str>,
     /// What calling it does.
     pub(crate) effect: Classified,
+    /// The tool as the server sent it, an object.
+    pub(crate) definition: Bytes,
     /// Which arguments travel as headers too.
     pub(crate) headers: Option<HeaderParams>,
 }
@@ -109,6 +111,8 @@ pub(crate) struct Member<S> {
 pub(crate) struct Entry<'a> {
     /// The server's name.
     pub(crate) server: &'a str,
+    /// The version the server speaks.
+    pub(crate) version: Version,
     /// The item.
     pub(crate) item: &'a Item,
     /// Its public name, where that differs from its own.
@@ -265,6 +269,7 @@ impl<S: Source> View<S> {
                             server,
                             original,
                             effect,
+                            definition: item.raw.clone(),
                             headers,
                         }),
                     );
@@ -429,21 +434,21 @@ impl<S: Source> View<S> {
 
     /// What a list shows, in order.
     pub(super) fn entries(&self, kind: ListKind) -> impl ExactSizeIterator<Item = Entry<'_>> + Clone {
-        let empty: &[Item] = &[];
-        let lists: Vec<&[Item]> = self
-            .members
-            .iter()
-            .map(|member| {
-                member
-                    .listing
-                    .as_ref()
-                    .map_or(empty, |listing| &*listing.list(kind).items)
-            })
-            .collect();
-        self.shown[kind as usize].iter().map(move |shown| Entry {
-            server: &self.members[shown.member].name,
-            item: &lists[shown.member][shown.item],
-            public: shown.public.as_deref(),
+        let mut lists: Vec<(Version, &[Item])> = Vec::with_capacity(self.members.len());
+        for member in &self.members {
+            lists.push(match &member.listing {
+                Some(listing) => (listing.about.version, &listing.list(kind).items),
+                None => (Version::LATEST, &[]),
+            });
+        }
+        self.shown[kind as usize].iter().map(move |shown| {
+            let (version, items) = lists[shown.member];
+            Entry {
+                server: &self.members[shown.member].name,
+                version,
+                item: &items[shown.item],
+                public: shown.public.as_deref(),
+            }
         })
     }
 

@@ -24,6 +24,7 @@ async fn one_server_speaks_for_itself() {
     let fake = Fake::new("s").capabilities(capabilities).about(|about| {
         about.info = Some(r#"{"name":"real","version":"2","icons":[]}"#.into());
         about.instructions = Some("Be \"kind\".".into());
+        about.extra = vec![("odd".into(), "1.50".into())];
     });
     let view = started(vec![plan(&Arc::new(fake))], vec![single("s")])
         .await
@@ -32,10 +33,10 @@ async fn one_server_speaks_for_itself() {
     let text = String::from_utf8(view.initialize(Version::V2024_11_05).to_vec()).unwrap();
     assert_eq!(
         text,
-        r#"{"protocolVersion":"2024-11-05","capabilities":{"tools":{"x": 1.0},"vendor/x":[1],"experimental":{"e":{}},"extensions":{"io.modelcontextprotocol/ui":{"a": 1}}},"instructions":"Be \"kind\".","serverInfo":{"name":"real","version":"2","icons":[]}}"#
+        r#"{"protocolVersion":"2024-11-05","capabilities":{"tools":{"x": 1.0},"vendor/x":[1],"experimental":{"e":{}},"extensions":{"io.modelcontextprotocol/ui":{"a": 1}}},"instructions":"Be \"kind\".","odd":1.50,"serverInfo":{"name":"real","version":"2","icons":[]}}"#
     );
     let discover = discover(&view);
-    assert_eq!(discover["_meta"][SERVER_INFO]["name"], "real");
+    assert_eq!(discover["_meta"][META_SERVER_INFO]["name"], "real");
     assert_eq!(discover["capabilities"]["vendor/x"], json!([1]));
     assert_eq!(discover.get("serverInfo"), None);
 }

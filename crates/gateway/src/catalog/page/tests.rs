@@ -74,6 +74,41 @@ async fn pages_are_serialised_once_and_shared() {
     assert_eq!(page(Version::V2024_11_05).as_ptr(), page(LEGACY).as_ptr());
 }
 
+/// `eras.md` §7 and §10.
+#[tokio::test(start_paused = true)]
+async fn what_a_version_does_not_know_is_taken_out_of_its_list_only() {
+    let odd = r#"{"name":"odd","outputSchema":{"type":"array"},"execution":{}}"#;
+    let plain = r#"{"name":"plain","x":1.0}"#;
+    let list = |version| {
+        let fake = Fake::new("s")
+            .about(|about| about.version = version)
+            .items(ListKind::Tools, &[odd, plain]);
+        async move {
+            let catalog = started(vec![plan(&Arc::new(fake))], vec![single("s")]).await;
+            catalog.view(&named("s")).unwrap()
+        }
+    };
+    let (without_schema, without_execution) = (
+        odd.replace(r#""outputSchema":{"type":"array"},"#, ""),
+        odd.replace(r#","execution":{}"#, ""),
+    );
+    let modern = list(Version::LATEST).await;
+    assert_eq!(
+        first(&modern, ListKind::Tools, LEGACY),
+        format!(r#"{{"tools":[{without_schema},{plain}]}}"#)
+    );
+    assert!(first(&modern, ListKind::Tools, MODERN).starts_with(&format!(r#"{{"tools":[{odd},{plain}],"#)));
+    let legacy = list(LEGACY).await;
+    assert_eq!(
+        first(&legacy, ListKind::Tools, LEGACY),
+        format!(r#"{{"tools":[{odd},{plain}]}}"#)
+    );
+    assert!(
+        first(&legacy, ListKind::Tools, MODERN)
+            .starts_with(&format!(r#"{{"tools":[{without_execution},{plain}],"#))
+    );
+}
+
 #[tokio::test(start_paused = true)]
 async fn one_servers_own_words_are_kept_on_its_own_endpoint_only() {
     let result = r#"{"tools":[],"vendor":{"x": 1.0},"ttlMs":5,"cacheScope":"private",

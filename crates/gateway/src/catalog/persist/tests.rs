@@ -4,7 +4,6 @@ use crate::catalog::{
     fake::{Fake, all, plan, sealer},
     view::EndpointName,
 };
-use gatepost_protocol::version::Version;
 
 fn listing() -> Listing {
     let mut tools = Build::new(ListKind::Tools, false, Bounds::default());
@@ -18,7 +17,8 @@ fn listing() -> Listing {
     tools.meta = Some(Bytes::from_static(br#"{"m":1}"#));
     tools.extra = vec![(Bytes::from_static(b"\"x\""), Bytes::from_static(b"[1, 2]"))];
     let about = About {
-        modern: true,
+        version: Version::V2025_06_18,
+        extra: vec![("o\"dd".into(), Bytes::from_static(b"1.0"))],
         capabilities: Bytes::from_static(br#"{"tools":{},"vendor":1.0}"#),
         info: Some(Bytes::from_static(br#"{"name":"n","version":"1"}"#)),
         instructions: Some("say \"hi\"".into()),
