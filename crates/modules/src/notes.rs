@@ -48,7 +48,7 @@ pub(crate) fn module(options: &Options<'_>, context: &Context) -> Result<impl Mo
     let routers = (Notes::tool_router(), Notes::prompt_router());
     Ok(gatepost::module(move || Notes {
         store: store.clone(),
-        announcer: Announcer::default(),
+        announcer: Announcer::new(store.changes()),
         tool_router: routers.0.clone(),
         prompt_router: routers.1.clone(),
     }))
@@ -179,10 +179,11 @@ impl ServerHandler for Notes {
     }
 
     async fn on_initialized(&self, context: NotificationContext<RoleServer>) {
-        self.announcer.start(self.store.changes(), context.peer);
+        self.announcer.start(context.peer);
     }
 
     fn accepted_subscription_filter(&self, requested: &SubscriptionFilter) -> Option<SubscriptionFilter> {
+        self.announcer.accept(self.store.changes());
         let mut accepted = SubscriptionFilter::default();
         accepted.resources_list_changed = requested.resources_list_changed;
         accepted.resource_subscriptions = requested.resource_subscriptions.as_ref().map(|uris| {
@@ -195,7 +196,8 @@ impl ServerHandler for Notes {
     }
 
     async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
-        announce::until_cancelled(self.store.changes(), &context).await;
+        let changes = self.announcer.accepted().unwrap_or_else(|| self.store.changes());
+        announce::until_cancelled(changes, &context).await;
         Ok(())
     }
 

@@ -1,7 +1,11 @@
 //! Tells a connection what has changed: a legacy one by plain notifications, a modern one on its subscription streams.
+//!
+//! rmcp calls the handler some time after it has told the client that it is subscribed. What changes in between must not be
+//! lost, so the receivers are made before: for the legacy notifications with the connection, for a subscription when its
+//! filter is accepted.
 
 use std::{
-    collections::HashSet,
+    collections::{HashSet, VecDeque},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -19,10 +23,16 @@ use super::{store::Change, uri};
 
 /// How many notes one connection may watch.
 const MAX_WATCHED: usize = 1_000;
+/// How many subscriptions of one connection may be about to begin.
+const MAX_ACCEPTED: usize = 1_000;
 
-/// A legacy connection's announcements. They end with it.
-#[derive(Default)]
+/// A connection's announcements. They end with it.
 pub(super) struct Announcer {
+    /// For the legacy notifications, until they start.
+    early: Mutex<Option<Receiver<Change>>>,
+    /// For subscriptions that were accepted and have not begun. Which takes which does not matter: none is younger than
+    /// the one that takes it.
+    accepted: Mutex<VecDeque<Receiver<Change>>>,
     watched: Arc<Mutex<HashSet<i64>>>,
     task: Mutex<Option<JoinHandle<()>>>,
 }
@@ -30,8 +40,20 @@ pub(super) struct Announcer {
 // === impl Announcer ===
 
 impl Announcer {
-    /// Announces `changes` to `peer` until the connection ends. A second start replaces the first.
-    pub(super) fn start(&self, mut changes: Receiver<Change>, peer: Peer<RoleServer>) {
+    pub(super) fn new(changes: Receiver<Change>) -> Self {
+        Self {
+            early: Mutex::new(Some(changes)),
+            accepted: Mutex::default(),
+            watched: Arc::default(),
+            task: Mutex::default(),
+        }
+    }
+
+    /// Announces changes to `peer` until the connection ends. Only the first start counts.
+    pub(super) fn start(&self, peer: Peer<RoleServer>) {
+        let Some(mut changes) = locked(&self.early).take() else {
+            return;
+        };
         let watched = self.watched.clone();
         let task = tokio::spawn(async move {
             loop {
@@ -49,9 +71,21 @@ impl Announcer {
                 }
             }
         });
-        if let Some(earlier) = locked(&self.task).replace(task) {
-            earlier.abort();
+        *locked(&self.task) = Some(task);
+    }
+
+    /// Keeps `changes` for a subscription that is about to begin.
+    pub(super) fn accept(&self, changes: Receiver<Change>) {
+        let mut accepted = locked(&self.accepted);
+        // One is left behind where a subscription was accepted and its connection broke.
+        if accepted.len() < MAX_ACCEPTED {
+            accepted.push_back(changes);
         }
+    }
+
+    /// The changes since a subscription was accepted.
+    pub(super) fn accepted(&self) -> Option<Receiver<Change>> {
+        locked(&self.accepted).pop_front()
     }
 
     pub(super) fn watch(&self, id: i64) {
