@@ -9,6 +9,7 @@ pub mod error;
 pub mod framing;
 pub mod headers;
 pub mod json;
+pub mod logging;
 pub mod method;
 pub mod rewrite;
 pub mod translate;

@@ -56,11 +56,7 @@ impl<'a> Rewrite<'a> {
     /// Puts `bytes` in the place of `span`. An edit inside a place that another edit replaces or removes is dropped;
     /// of two edits of one place the later counts.
     pub fn replace(&mut self, span: Span, bytes: impl Into<Cow<'a, [u8]>>) {
-        let bytes = bytes.into();
-        match self.edits.iter_mut().find(|(place, _)| *place == span) {
-            Some(edit) => edit.1 = bytes,
-            None => self.edits.push((span, bytes)),
-        }
+        self.edits.push((span, bytes.into()));
     }
 
     /// Removes the member `key` (every member of that name), also one that was just set.
@@ -133,7 +129,11 @@ impl<'a> Rewrite<'a> {
         let grown: usize = edits.iter().map(|(_, bytes)| bytes.len()).sum();
         let mut out = Vec::with_capacity(self.raw.len() + grown);
         let mut at = 0;
-        for (span, bytes) in &edits {
+        for (index, (span, bytes)) in edits.iter().enumerate() {
+            let overruled = !span.is_empty() && edits.get(index + 1).is_some_and(|(next, _)| next == span);
+            if overruled {
+                continue;
+            }
             let Some(kept) = self.raw.get(at..span.start()) else {
                 continue;
             };

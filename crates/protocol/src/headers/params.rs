@@ -7,6 +7,9 @@ use crate::json::{self, Kind, Span, Strictness};
 
 const ANNOTATION: &str = "x-mcp-header";
 
+/// More mirrored parameters than this no tool can mean: HTTP servers refuse a request with that many headers.
+const MAX_PARAMS: usize = 64;
+
 /// The mirrored parameters of one tool, compiled from its input schema.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeaderParams {
@@ -36,6 +39,9 @@ pub enum InvalidAnnotation {
     /// Two parameters want one header.
     #[error("x-mcp-header '{0}' is used twice (names compare without case)")]
     Repeated(String),
+    /// More than 64 parameters are mirrored.
+    #[error("more than {MAX_PARAMS} parameters have x-mcp-header")]
+    TooMany,
     /// Only integers, strings and booleans may be mirrored.
     #[error("x-mcp-header '{0}' is on a parameter whose type is not integer, string or boolean")]
     NotPrimitive(String),
@@ -89,6 +95,9 @@ impl HeaderParams {
                         .any(|param| param.header.eq_ignore_ascii_case(&header.header))
                     {
                         return Err(InvalidAnnotation::Repeated(header.header));
+                    }
+                    if params.len() == MAX_PARAMS {
+                        return Err(InvalidAnnotation::TooMany);
                     }
                     params.push(header);
                 } else if MAPS.contains(&&*key) {

@@ -1,5 +1,7 @@
 //! An error on its way to the client.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 
 use crate::envelope::{Outcome, Response};
@@ -159,7 +161,7 @@ fn wrapped(response: &Response, server: &str) -> Vec<u8> {
 
 fn data_uri(raw: &[u8], data: Option<Span>) -> Option<String> {
     let data = json::object(raw, data?).ok()?;
-    json::text(raw, data.get(raw, "uri")?).map(std::borrow::Cow::into_owned)
+    json::text(raw, data.get(raw, "uri")?).map(Cow::into_owned)
 }
 
 fn elicitation_urls(raw: &[u8], data: Option<Span>) -> Vec<String> {
@@ -167,7 +169,7 @@ fn elicitation_urls(raw: &[u8], data: Option<Span>) -> Vec<String> {
     list.into_iter()
         .flat_map(|list| json::items(raw, list))
         .filter_map(|item| {
-            json::text(raw, json::object(raw, item).ok()?.get(raw, "url")?).map(|url| url.into_owned())
+            json::text(raw, json::object(raw, item).ok()?.get(raw, "url")?).map(Cow::into_owned)
         })
         .collect()
 }

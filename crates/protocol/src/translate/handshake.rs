@@ -246,11 +246,14 @@ pub fn merge_server_capabilities<'a>(servers: impl IntoIterator<Item = &'a [u8]>
     out.finish()
 }
 
+/// Members of one merged object; a server that sends more is not describing capabilities.
+const MAX_MERGED: usize = 256;
+
 fn add_first(union: &mut Vec<(String, Vec<u8>)>, raw: &[u8], member: &Member) {
     let Some(name) = json::text(raw, member.key) else {
         return;
     };
-    if !union.iter().any(|(known, _)| *known == name) {
+    if union.len() < MAX_MERGED && !union.iter().any(|(known, _)| *known == name) {
         union.push((name.into_owned(), member.value.of(raw).to_vec()));
     }
 }

@@ -93,7 +93,7 @@ impl ResultPlan<'_> {
     pub fn is_streamable(&self) -> bool {
         // `public` cannot be recognised while streaming; a modern server's own fields are left alone there.
         let must_check = self.hints.never_public && self.is_cacheable() && self.server.is_modern();
-        !self.degrades() && !self.drop_structured && !(must_check && self.client.is_modern())
+        !(self.degrades() || self.drop_structured || must_check && self.client.is_modern())
     }
 
     /// The streaming form. It differs from [`apply`](Self::apply) in what cannot be known while streaming: a legacy
@@ -231,7 +231,7 @@ impl ResultPlan<'_> {
 
     /// Up to 2025-11-25 `structuredContent` is an object, and belongs to an output schema whose root is one.
     fn structured(&self, response: &Response, edits: &mut ResponseRewrite<'_>) {
-        if self.method != Some(Method::ToolsCall) || self.client.is_modern() || !self.degrades() {
+        if self.method != Some(Method::ToolsCall) || !self.degrades() {
             return;
         }
         let raw = response.raw();
