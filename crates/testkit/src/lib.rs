@@ -1,5 +1,6 @@
 //! Dev-only: fixture servers, odd servers, clients, a gateway in a test.
 
 pub mod conformance;
+pub mod gate;
 pub mod odd;
 pub mod peers;
