@@ -47,17 +47,30 @@ impl Facts {
         let slice = |span: Span| raw.slice_ref(span.of(raw));
         let object = |span: &Span| json::kind(raw, *span) == Some(json::Kind::Object);
         let info = match version.era() {
-            Era::Modern => result.result_meta_members().and_then(|meta| meta.get(raw, SERVER_INFO)),
+            Era::Modern => result
+                .result_meta_members()
+                .and_then(|meta| meta.get(raw, SERVER_INFO)),
             Era::Legacy => result.result_member("serverInfo"),
         };
         let known = [
-            "protocolVersion", "supportedVersions", "capabilities", "serverInfo", "instructions", "_meta", "resultType",
-            "ttlMs", "cacheScope",
+            "protocolVersion",
+            "supportedVersions",
+            "capabilities",
+            "serverInfo",
+            "instructions",
+            "_meta",
+            "resultType",
+            "ttlMs",
+            "cacheScope",
         ];
-        let extra = result.result_members().into_iter().flatten().filter_map(|member| {
-            let name = json::text(raw, member.key)?;
-            (!known.contains(&&*name)).then(|| (name.into_owned(), slice(member.value)))
-        });
+        let extra = result
+            .result_members()
+            .into_iter()
+            .flatten()
+            .filter_map(|member| {
+                let name = json::text(raw, member.key)?;
+                (!known.contains(&&*name)).then(|| (name.into_owned(), slice(member.value)))
+            });
         Self {
             version,
             capabilities: result
@@ -81,7 +94,9 @@ pub(crate) fn offered(capabilities: &[u8], version: Version) -> Bytes {
     if matches!(capabilities.trim_ascii(), b"" | b"{}") {
         return Bytes::new();
     }
-    let Ok(mut set) = serde_json::from_slice::<Map<String, Value>>(capabilities) else { return Bytes::new() };
+    let Ok(mut set) = serde_json::from_slice::<Map<String, Value>>(capabilities) else {
+        return Bytes::new();
+    };
     set.remove("tasks");
     if let Some(Value::Object(roots)) = set.get_mut("roots") {
         roots.remove("listChanged");
@@ -96,20 +111,28 @@ pub(crate) fn offered(capabilities: &[u8], version: Version) -> Bytes {
     if version < Version::V2025_11_25
         && let Some(elicitation) = set.get_mut("elicitation")
     {
-        let form = elicitation.as_object().is_none_or(|modes| modes.is_empty() || modes.contains_key("form"));
+        let form = elicitation
+            .as_object()
+            .is_none_or(|modes| modes.is_empty() || modes.contains_key("form"));
         if form {
             *elicitation = Value::Object(Map::new());
         } else {
             set.remove("elicitation");
         }
     }
-    if set.is_empty() { Bytes::new() } else { serde_json::to_vec(&set).unwrap_or_default().into() }
+    if set.is_empty() {
+        Bytes::new()
+    } else {
+        serde_json::to_vec(&set).unwrap_or_default().into()
+    }
 }
 
 /// Whether a client with this set can be asked anything.
 pub(crate) fn can_be_asked(set: &[u8]) -> bool {
     json::object(set, Span::all(set)).is_ok_and(|members| {
-        ["roots", "sampling", "elicitation"].into_iter().any(|name| members.get(set, name).is_some())
+        ["roots", "sampling", "elicitation"]
+            .into_iter()
+            .any(|name| members.get(set, name).is_some())
     })
 }
 
@@ -125,11 +148,31 @@ mod tests {
         use Version::{V2025_06_18, V2025_11_25};
         check("{}", V2025_11_25, "");
         check(" {} ", V2025_11_25, "");
-        check(r#"{"tasks":{},"extensions":{"io.modelcontextprotocol/tasks":{}}}"#, V2025_11_25, "");
-        check(r#"{"sampling":{},"roots":{"listChanged":true}}"#, V2025_11_25, r#"{"roots":{},"sampling":{}}"#);
-        check(r#"{"elicitation":{"form":{},"url":{}}}"#, V2025_11_25, r#"{"elicitation":{"form":{},"url":{}}}"#);
-        check(r#"{"elicitation":{"form":{},"url":{}}}"#, V2025_06_18, r#"{"elicitation":{}}"#);
+        check(
+            r#"{"tasks":{},"extensions":{"io.modelcontextprotocol/tasks":{}}}"#,
+            V2025_11_25,
+            "",
+        );
+        check(
+            r#"{"sampling":{},"roots":{"listChanged":true}}"#,
+            V2025_11_25,
+            r#"{"roots":{},"sampling":{}}"#,
+        );
+        check(
+            r#"{"elicitation":{"form":{},"url":{}}}"#,
+            V2025_11_25,
+            r#"{"elicitation":{"form":{},"url":{}}}"#,
+        );
+        check(
+            r#"{"elicitation":{"form":{},"url":{}}}"#,
+            V2025_06_18,
+            r#"{"elicitation":{}}"#,
+        );
         check(r#"{"elicitation":{"url":{}}}"#, V2025_06_18, "");
-        assert!(can_be_asked(br#"{"roots":{}}"#) && !can_be_asked(br#"{"experimental":{}}"#) && !can_be_asked(b""));
+        assert!(
+            can_be_asked(br#"{"roots":{}}"#)
+                && !can_be_asked(br#"{"experimental":{}}"#)
+                && !can_be_asked(b"")
+        );
     }
 }

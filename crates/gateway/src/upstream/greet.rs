@@ -59,7 +59,11 @@ where
     I: Future<Output = Result<Answered<T>, E>>,
 {
     if era == EraChoice::Legacy {
-        return initialized(initialize(Version::LATEST_LEGACY).await.map_err(NoGreeting::Transport)?);
+        return initialized(
+            initialize(Version::LATEST_LEGACY)
+                .await
+                .map_err(NoGreeting::Transport)?,
+        );
     }
     let mut discover = pin!(discover());
     if era == EraChoice::Modern {
@@ -67,9 +71,10 @@ where
         return match judge(&answer) {
             Judged::Modern(version) => Ok(Greeting::Modern(version, answer.response)),
             Judged::Stop(error) => Err(error),
-            Judged::Initialize(_) => {
-                Err(NoGreeting::Refused(format!("`era: modern` is configured, but {}", described(&answer))))
-            }
+            Judged::Initialize(_) => Err(NoGreeting::Refused(format!(
+                "`era: modern` is configured, but {}",
+                described(&answer)
+            ))),
         };
     }
     match tokio::time::timeout(hedge_after, &mut discover).await {
@@ -120,26 +125,41 @@ enum Judged<E> {
 }
 
 fn judge<T, E>(answer: &Answered<T>) -> Judged<E> {
-    match classify_probe(ProbeReply { status: answer.status, response: answer.response.as_ref() }) {
-        ProbeVerdict::Modern(versions) => Judged::Modern(versions.first().copied().unwrap_or(Version::LATEST)),
+    match classify_probe(ProbeReply {
+        status: answer.status,
+        response: answer.response.as_ref(),
+    }) {
+        ProbeVerdict::Modern(versions) => {
+            Judged::Modern(versions.first().copied().unwrap_or(Version::LATEST))
+        }
         ProbeVerdict::Legacy(version) | ProbeVerdict::InitializeAt(version) => Judged::Initialize(version),
         ProbeVerdict::TryInitialize => Judged::Initialize(Version::LATEST_LEGACY),
         ProbeVerdict::Inconclusive(why) => Judged::Stop(NoGreeting::Inconclusive(why)),
         ProbeVerdict::NoCommon { theirs } => Judged::Stop(NoGreeting::Refused(format!(
             "it speaks {}, the gate speaks {}",
             theirs.join(", "),
-            gatepost_protocol::version::SUPPORTED.iter().map(|version| version.as_str()).collect::<Vec<_>>().join(", "),
+            gatepost_protocol::version::SUPPORTED
+                .iter()
+                .map(|version| version.as_str())
+                .collect::<Vec<_>>()
+                .join(", "),
         ))),
     }
 }
 
-fn initialized<T, E>(answer: Answered<T>) -> Result<Greeting<T>, NoGreeting<E>> {
+pub(crate) fn initialized<T, E>(answer: Answered<T>) -> Result<Greeting<T>, NoGreeting<E>> {
     let description = described(&answer);
-    let Answered { status, response, carry } = answer;
+    let Answered {
+        status,
+        response,
+        carry,
+    } = answer;
     match (response, status) {
         (Some(response), _) => match response.outcome() {
             Outcome::Result(_) => {
-                let text = response.result_member("protocolVersion").and_then(|span| json::text(response.raw(), span));
+                let text = response
+                    .result_member("protocolVersion")
+                    .and_then(|span| json::text(response.raw(), span));
                 match text.as_deref().and_then(accept_initialize) {
                     Some(version) => Ok(Greeting::Legacy(version, response, carry)),
                     None => Err(NoGreeting::Refused(format!(
@@ -162,7 +182,10 @@ fn described<T>(answer: &Answered<T>) -> String {
     match (&answer.response, answer.status) {
         (Some(response), _) => match response.outcome() {
             Outcome::Error { code, .. } => {
-                format!("it answered with error {code}: {}", response.error_message().unwrap_or_default())
+                format!(
+                    "it answered with error {code}: {}",
+                    response.error_message().unwrap_or_default()
+                )
             }
             Outcome::Result(_) => "it answered with a result".to_owned(),
         },
@@ -194,7 +217,11 @@ pub(crate) fn initialize(id: u64, version: Version, capabilities: &[u8], info: &
         r#"{{"jsonrpc":"2.0","id":{id},"method":"initialize","params":{{"protocolVersion":"{version}","capabilities":"#
     )
     .into_bytes();
-    raw.extend_from_slice(if capabilities.is_empty() { b"{}" } else { capabilities });
+    raw.extend_from_slice(if capabilities.is_empty() {
+        b"{}"
+    } else {
+        capabilities
+    });
     raw.extend_from_slice(br#","clientInfo":"#);
     raw.extend_from_slice(info);
     raw.extend_from_slice(b"}}");

@@ -8,11 +8,11 @@ use gatepost_protocol::envelope::{Message, Request, Response};
 
 use super::{
     CallError, Cause,
+    health::Guard,
     http::{Body, EventStream},
     outgoing::Wish,
     pipe::{Fault, Ticket},
     pool::Lease,
-    server::Guard,
     session::Session,
 };
 
@@ -79,7 +79,11 @@ pub(crate) struct PipeCall {
 impl Waiting {
     /// An error of this server.
     pub(crate) fn error(&self, cause: Cause, retry_safe: bool) -> CallError {
-        CallError { server: Arc::clone(&self.server), cause, retry_safe }
+        CallError {
+            server: Arc::clone(&self.server),
+            cause,
+            retry_safe,
+        }
     }
 
     /// The answer is over the limit.
@@ -89,7 +93,9 @@ impl Waiting {
 
     /// Waits for `future`, but not longer than this server may be silent.
     pub(crate) async fn within<T>(&self, future: impl Future<Output = T>) -> Result<T, CallError> {
-        tokio::time::timeout(self.silence, future).await.map_err(|_| self.error(Cause::Timeout(self.silence), false))
+        tokio::time::timeout(self.silence, future)
+            .await
+            .map_err(|_| self.error(Cause::Timeout(self.silence), false))
     }
 
     /// What a fault on a pipe is to a caller.
@@ -121,16 +127,19 @@ impl Partial {
             }
             None => first.extend_from_slice(&self.head),
         }
-        stream::unfold((Some(Bytes::from(first)), Some(self)), |(first, partial)| async move {
-            let mut partial = partial?;
-            if let Some(first) = first {
-                return Some((Ok(first), (None, Some(partial))));
-            }
-            match partial.chunk().await.transpose()? {
-                Ok(chunk) => Some((Ok(chunk), (None, Some(partial)))),
-                Err(error) => Some((Err(error), (None, None))),
-            }
-        })
+        stream::unfold(
+            (Some(Bytes::from(first)), Some(self)),
+            |(first, partial)| async move {
+                let mut partial = partial?;
+                if let Some(first) = first {
+                    return Some((Ok(first), (None, Some(partial))));
+                }
+                match partial.chunk().await.transpose()? {
+                    Ok(chunk) => Some((Ok(chunk), (None, Some(partial)))),
+                    Err(error) => Some((Err(error), (None, None))),
+                }
+            },
+        )
     }
 
     /// The whole response, after all.
@@ -148,7 +157,10 @@ impl Partial {
             None => Ok(None),
             Some(Err(error)) => Err(self.context.error(Cause::Ended(error.to_string()), false)),
             Some(Ok(data)) => {
-                self.left = self.left.checked_sub(data.len() as u64).ok_or_else(|| self.context.too_large())?;
+                self.left = self
+                    .left
+                    .checked_sub(data.len() as u64)
+                    .ok_or_else(|| self.context.too_large())?;
                 Ok(Some(data))
             }
         }
@@ -164,19 +176,28 @@ impl Events {
         if let Some(first) = self.first.take() {
             return Ok(first);
         }
-        let Self { source, context, patient, .. } = self;
+        let Self {
+            source,
+            context,
+            patient,
+            ..
+        } = self;
         let next = async {
             match source {
                 Source::Http(stream) => stream.next().await,
-                Source::Pipe(PipeCall { ticket: Some(ticket), .. }) => {
-                    ticket.next().await.map_err(|fault| context.fault(fault, true))
-                }
+                Source::Pipe(PipeCall {
+                    ticket: Some(ticket), ..
+                }) => ticket.next().await.map_err(|fault| context.fault(fault, true)),
                 Source::Pipe(_) => {
                     Err(context.error(Cause::Ended("the answer was already taken".to_owned()), false))
                 }
             }
         };
-        if *patient { next.await } else { context.within(next).await? }
+        if *patient {
+            next.await
+        } else {
+            context.within(next).await?
+        }
     }
 
     /// Says whether the server waits for the client, so that its silence is no fault of its own.
@@ -185,10 +206,12 @@ impl Events {
     }
 
     /// Sends the client's answer to a question, with the server's id in it.
-    pub(crate) async fn reply(&self, response: Bytes) -> Result<(), CallError> {
-        match &self.source {
+    pub(crate) async fn reply(&mut self, response: Bytes) -> Result<(), CallError> {
+        match &mut self.source {
             Source::Http(stream) => self.context.within(stream.reply(response)).await?,
-            Source::Pipe(PipeCall { ticket: Some(ticket), .. }) => {
+            Source::Pipe(PipeCall {
+                ticket: Some(ticket), ..
+            }) => {
                 let sent = self.context.within(ticket.pipe().send(response)).await?;
                 sent.map_err(|fault| self.context.fault(fault, true))
             }
@@ -219,7 +242,9 @@ impl PipeCall {
 
 impl Drop for PipeCall {
     fn drop(&mut self) {
-        let Some(ticket) = self.ticket.take().filter(|ticket| !ticket.answered()) else { return };
+        let Some(ticket) = self.ticket.take().filter(|ticket| !ticket.answered()) else {
+            return;
+        };
         if self.closing_cancels || self.wish.as_ref().is_some_and(|wish| wish.is_cancelled()) {
             ticket.cancel("the client no longer waits");
         }
@@ -229,7 +254,10 @@ impl Drop for PipeCall {
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
             runtime.spawn(async move {
-                if tokio::time::timeout(ABANDONED_FOR, ticket.response()).await.is_err() {
+                if tokio::time::timeout(ABANDONED_FOR, ticket.response())
+                    .await
+                    .is_err()
+                {
                     lease.discard();
                 }
             });
@@ -265,11 +293,18 @@ fn id_before_result(head: &[u8]) -> Option<Range<usize>> {
     let simple = |at: &mut usize| -> Option<Range<usize>> {
         let start = *at;
         if head.get(start) == Some(&b'"') {
-            let length = head.get(start + 1..)?.iter().take(200).position(|byte| matches!(byte, b'"' | b'\\'))?;
+            let length = head
+                .get(start + 1..)?
+                .iter()
+                .take(200)
+                .position(|byte| matches!(byte, b'"' | b'\\'))?;
             *at = start + length + 2;
             return (head.get(*at - 1) == Some(&b'"')).then_some(start..*at);
         }
-        while head.get(*at).is_some_and(|byte| byte.is_ascii_digit() || *byte == b'-') {
+        while head
+            .get(*at)
+            .is_some_and(|byte| byte.is_ascii_digit() || *byte == b'-')
+        {
             *at += 1;
         }
         (*at > start).then_some(start..*at)

@@ -4,12 +4,40 @@
 //! three things: [`Server::call`] for a client's permitted request, [`Server::fetch`] for the gate's own questions
 //! (catalog, discovery), and [`Server::changes`] for what the server announces. Ids and progress tokens on its wire are
 //! the gate's own, so two clients can never collide on one server.
+//!
+//! ```text
+//! server ─┬─ http::modern ──────────────────────────── http::client   one request, one answer, no state
+//!         └─ pool ─ session ─┬─ http::legacy ───────── http::client   Mcp-Session-Id
+//!                            └─ pipe ─┬─ process                      lines
+//!                                     ├─ module                       lines, in memory
+//!                                     └─ sse ───────── http::client   events down, POST up
+//! ```
 
+mod backoff;
+mod change;
+mod connect;
+mod context;
 mod error;
+mod facts;
+mod greet;
+mod health;
+mod http;
 mod incoming;
+mod outgoing;
+mod permitted;
+mod pipe;
+mod pool;
+mod process;
 mod server;
+mod session;
+mod sse;
+mod watch;
 
+pub(crate) use change::Change;
+pub(crate) use context::Context;
+pub use context::ContextError;
 pub use error::{CallError, Cause};
-pub(crate) use incoming::{Events, Incoming};
-pub use server::{Health, Server};
-pub(crate) use server::{Change, Facts};
+pub(crate) use facts::Facts;
+pub use health::{Health, HealthState};
+pub(crate) use incoming::{Events, Incoming, Partial, response_of};
+pub use server::Server;

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use gatepost_policy::Principal;
 use gatepost_protocol::{
-    envelope::Request,
-    json::{self, Span},
+    envelope::{Message, Request},
+    json::{self, Span, Strictness},
     method::Method,
     rewrite::Rewrite,
-    version::{Era, Version},
+    translate::{ClientSide, UpCall, request_up},
+    version::Version,
 };
 use http::{HeaderName, HeaderValue};
 
@@ -33,7 +34,7 @@ pub(crate) struct Outgoing<'a> {
     /// The client's `clientInfo`, a raw JSON object.
     pub(crate) info: Option<&'a Bytes>,
     /// The log level the client's session has set, as it is on the wire. Modern clients have it in `_meta`.
-    pub(crate) log_level: Option<&'static str>,
+    pub(crate) log_level: Option<&'a str>,
     /// The client's conversation, where it has one.
     pub(crate) conversation: Option<[u8; 16]>,
     /// Who asks; `None`: the gate itself.
@@ -46,11 +47,6 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) wish: Option<Arc<dyn Wish>>,
 }
 
-const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
-const INFO: &str = "io.modelcontextprotocol/clientInfo";
-const CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
-const LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
-
 impl Outgoing<'_> {
     /// Whether this is the gate's own question.
     pub(crate) fn own(&self) -> bool {
@@ -60,39 +56,40 @@ impl Outgoing<'_> {
     /// The message for a server that speaks `version`, under our id. The progress token is the id, so that it is unique
     /// on the server, and is there only if the client sent one.
     pub(crate) fn compose(&self, version: Version, id: u64) -> Bytes {
-        let mut rewrite = self.request.rewrite();
-        let id = id.to_string().into_bytes();
-        if self.request.meta("progressToken").is_some() {
-            rewrite.meta("progressToken", id.clone());
+        let id = id.to_string();
+        let reference = self.name.and_then(|name| self.reference(name));
+        let up = UpCall {
+            version,
+            id: id.as_bytes(),
+            name: self.name.filter(|_| reference.is_none()),
+            progress_token: Some(id.as_bytes()),
+        };
+        let client = ClientSide {
+            version: self.version,
+            capabilities: self.capabilities,
+            info: self.info.map(|info| &**info),
+            log_level: self.log_level,
+        };
+        let raw = request_up(self.request, &client, &up);
+        match (reference, parsed(&raw)) {
+            (Some(reference), Some(request)) => request.rewrite().param("ref", reference).finish(),
+            _ => raw,
         }
-        rewrite.id(id);
-        if let Some(name) = self.name {
-            match self.reference(name) {
-                Some(reference) => rewrite.param("ref", reference),
-                None => rewrite.param_text("name", name),
-            };
+    }
+
+    /// As [`Outgoing::compose`], for a server that has no headers: the trace context goes into `_meta`, unless the client
+    /// has put one there itself.
+    pub(crate) fn compose_with_trace(&self, version: Version, id: u64) -> Bytes {
+        let raw = self.compose(version, id);
+        let missing = |(name, _): &&(HeaderName, HeaderValue)| self.request.meta(name.as_str()).is_none();
+        if !self.headers.iter().any(|header| missing(&header)) {
+            return raw;
         }
-        match (self.version.era(), version.era()) {
-            (Era::Modern, Era::Modern) => {}
-            (Era::Legacy, Era::Legacy) => {
-                rewrite.remove_param("task");
-            }
-            (Era::Legacy, Era::Modern) => {
-                rewrite.remove_param("task");
-                rewrite.meta(VERSION, version.as_json());
-                rewrite.meta(CAPABILITIES, self.capabilities.to_vec());
-                if let Some(info) = self.info {
-                    rewrite.meta(INFO, info.to_vec());
-                }
-                if let Some(level) = self.log_level {
-                    rewrite.meta(LOG_LEVEL, format!("\"{level}\"").into_bytes());
-                }
-            }
-            (Era::Modern, Era::Legacy) => {
-                for key in [VERSION, INFO, CAPABILITIES, LOG_LEVEL] {
-                    rewrite.remove_meta(key);
-                }
-                rewrite.remove_param("inputResponses").remove_param("requestState").remove_param("task");
+        let Some(request) = parsed(&raw) else { return raw };
+        let mut rewrite = request.rewrite();
+        for (name, value) in self.headers.iter().filter(missing) {
+            if let Ok(value) = value.to_str() {
+                rewrite.meta(name.as_str(), json::quote(value));
             }
         }
         rewrite.finish()
@@ -121,11 +118,20 @@ impl Outgoing<'_> {
 
     /// Whether sending it twice changes nothing.
     pub(crate) fn repeatable(&self) -> bool {
-        self.request.known_method().is_some_and(|method| method.facts().repeatable)
+        self.request
+            .known_method()
+            .is_some_and(|method| method.facts().repeatable)
     }
 
     /// The method, if any version has it.
     pub(crate) fn method(&self) -> Option<Method> {
         self.request.known_method()
+    }
+}
+
+fn parsed(raw: &Bytes) -> Option<Request> {
+    match Message::parse(raw.clone(), Strictness::Server) {
+        Ok(Message::Request(request)) => Some(request),
+        _ => None,
     }
 }

@@ -20,13 +20,13 @@ use std::{
 use bytes::Bytes;
 use gatepost_protocol::{
     envelope::{Batch, Invalid, Message, Notification, Request, Response},
-    error::{self, METHOD_NOT_FOUND, INTERNAL_ERROR},
+    error::{self, INTERNAL_ERROR, METHOD_NOT_FOUND},
     json::{self, Strictness},
     method::Method,
 };
 use tokio::{
     io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader},
-    sync::{Notify, mpsc},
+    sync::{Notify, mpsc, watch},
 };
 
 use super::change::{Announcer, change_of};
@@ -65,6 +65,7 @@ pub(crate) struct Pipe {
     nonsense: AtomicU64,
     /// Notifications that nobody read in time, or that belonged to nobody.
     dropped: AtomicU64,
+    over: watch::Sender<bool>,
 }
 
 struct Books {
@@ -133,6 +134,7 @@ impl Pipe {
             announcer,
             nonsense: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
+            over: watch::channel(false).0,
         });
         (Arc::clone(&pipe), Inlet { pipe }, unsent)
     }
@@ -152,6 +154,12 @@ impl Pipe {
         self.books().ended.clone()
     }
 
+    /// Waits until it has ended.
+    pub(crate) async fn closed(&self) {
+        // The sender lives as long as `self`.
+        let _ = self.over.subscribe().wait_for(|over| *over).await;
+    }
+
     /// Calls in flight, the gate's own included.
     pub(crate) fn in_flight(&self) -> usize {
         self.books().calls.len()
@@ -165,7 +173,10 @@ impl Pipe {
         compose: impl FnOnce(u64) -> Bytes,
     ) -> Result<Ticket, Fault> {
         let id = self.next.fetch_add(1, Relaxed);
-        let call = Arc::new(Call { own, ..Call::default() });
+        let call = Arc::new(Call {
+            own,
+            ..Call::default()
+        });
         let raw = compose(id);
         {
             let mut books = self.books();
@@ -180,7 +191,12 @@ impl Pipe {
             }
         }
         // From here on dropping the ticket cleans up, so a caller may give up while the server does not read.
-        let ticket = Ticket { pipe: Arc::clone(self), id, call, answered: false };
+        let ticket = Ticket {
+            pipe: Arc::clone(self),
+            id,
+            call,
+            answered: false,
+        };
         self.send(raw).await?;
         Ok(ticket)
     }
@@ -212,7 +228,10 @@ impl Pipe {
     }
 
     fn call_of(&self, raw: &[u8]) -> Option<Arc<Call>> {
-        let digits = raw.strip_prefix(b"\"").and_then(|raw| raw.strip_suffix(b"\"")).unwrap_or(raw);
+        let digits = raw
+            .strip_prefix(b"\"")
+            .and_then(|raw| raw.strip_suffix(b"\""))
+            .unwrap_or(raw);
         let id = std::str::from_utf8(digits).ok()?.parse().ok()?;
         self.books().calls.get(&id).map(Arc::clone)
     }
@@ -237,10 +256,12 @@ impl Inlet {
             Ok(Message::Response(response)) => self.answer(response),
             Ok(Message::Notification(notification)) => self.notice(notification),
             Ok(Message::Request(request)) => self.ask(request),
-            Err(problem) if problem.reason == Invalid::Batch => match Batch::split(&raw, Strictness::Server) {
-                Ok(parts) => parts.into_iter().for_each(|part| self.receive(part)),
-                Err(_) => self.nonsense(&raw),
-            },
+            Err(problem) if problem.reason == Invalid::Batch => {
+                match Batch::split(&raw, Strictness::Server) {
+                    Ok(parts) => parts.into_iter().for_each(|part| self.receive(part)),
+                    Err(_) => self.nonsense(&raw),
+                }
+            }
             Err(_) => self.nonsense(&raw),
         }
     }
@@ -313,7 +334,9 @@ impl Inlet {
         }
         match notification.known_method() {
             Some(Method::Progress) => {
-                let call = notification.param_raw("progressToken").and_then(|token| pipe.call_of(token));
+                let call = notification
+                    .param_raw("progressToken")
+                    .and_then(|token| pipe.call_of(token));
                 pipe.deliver(call.as_deref(), notification);
             }
             Some(Method::SubscriptionsAcknowledged) => {
@@ -343,7 +366,10 @@ impl Inlet {
         let manners = pipe.books().manners;
         match manners {
             Manners::Modern => {
-                let text = format!("it sent the request `{}`, which a modern server must not", request.method());
+                let text = format!(
+                    "it sent the request `{}`, which a modern server must not",
+                    request.method()
+                );
                 pipe.send_now(error::error_response(Some(id), METHOD_NOT_FOUND, &text, None));
                 tracing::warn!(target: "gatepost::server", server = &*pipe.server, "{text}");
                 if let Some(call) = pipe.only_call() {
@@ -351,7 +377,10 @@ impl Inlet {
                 }
             }
             Manners::Mute => {
-                let text = format!("the client of this session does not support `{}`", request.method());
+                let text = format!(
+                    "the client of this session does not support `{}`",
+                    request.method()
+                );
                 pipe.send_now(error::error_response(Some(id), METHOD_NOT_FOUND, &text, None));
             }
             Manners::Leased | Manners::Conversation => {
@@ -377,7 +406,11 @@ impl Inlet {
 /// writes the id before the result.
 fn leading_id(head: &[u8]) -> Option<u64> {
     let place = head.windows(4).position(|window| window == b"\"id\"")?;
-    let rest = head.get(place + 4..)?.trim_ascii_start().strip_prefix(b":")?.trim_ascii_start();
+    let rest = head
+        .get(place + 4..)?
+        .trim_ascii_start()
+        .strip_prefix(b":")?
+        .trim_ascii_start();
     let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
     std::str::from_utf8(&rest[..digits]).ok()?.parse().ok()
 }
@@ -410,7 +443,12 @@ fn hold(pipe: &Arc<Pipe>, request: Request) {
 }
 
 fn refuse(pipe: &Pipe, request: &Request, why: &str) {
-    pipe.send_now(error::error_response(Some(request.id().bytes()), INTERNAL_ERROR, why, None));
+    pipe.send_now(error::error_response(
+        Some(request.id().bytes()),
+        INTERNAL_ERROR,
+        why,
+        None,
+    ));
 }
 
 impl Pipe {
@@ -426,6 +464,7 @@ impl Pipe {
         for call in calls.into_values() {
             call.fail(Fault::Ended(Arc::clone(&reason)));
         }
+        self.over.send_replace(true);
     }
 }
 
@@ -440,7 +479,8 @@ impl Call {
     fn push(&self, message: Message, must: bool) -> bool {
         let size = message.raw().len();
         let mut waiting = self.waiting();
-        if !must && (waiting.queue.len() >= MAX_WAITING || waiting.bytes + size > MAX_WAITING_BYTES.max(size)) {
+        if !must && (waiting.queue.len() >= MAX_WAITING || waiting.bytes + size > MAX_WAITING_BYTES.max(size))
+        {
             return false;
         }
         waiting.bytes += size;
@@ -534,9 +574,15 @@ pub(crate) async fn read_lines(from: impl AsyncRead + Unpin, inlet: &Inlet, limi
     loop {
         let mut line = Vec::new();
         // One byte more, so that a line of just the allowed length is told from a longer one.
-        match (&mut from).take(limit.saturating_add(1)).read_until(b'\n', &mut line).await {
+        match (&mut from)
+            .take(limit.saturating_add(1))
+            .read_until(b'\n', &mut line)
+            .await
+        {
             Ok(0) => return "its output ended".to_owned(),
-            Ok(_) if line.last() == Some(&b'\n') || (line.len() as u64) <= limit => inlet.receive(line.into()),
+            Ok(_) if line.last() == Some(&b'\n') || (line.len() as u64) <= limit => {
+                inlet.receive(line.into())
+            }
             Ok(_) => {
                 inlet.oversized(&line[..line.len().min(4096)], limit);
                 drop(line);
@@ -573,14 +619,23 @@ async fn skip_line(from: &mut (impl AsyncBufReadExt + Unpin), limit: u64) -> std
 }
 
 /// Writes messages, one a line, as they come; those that wait together are written together. Ends when the pipe does.
-pub(crate) async fn write_lines(mut to: impl AsyncWrite + Unpin, mut unsent: mpsc::Receiver<Bytes>) -> std::io::Result<()> {
+pub(crate) async fn write_lines(
+    mut to: impl AsyncWrite + Unpin,
+    mut unsent: mpsc::Receiver<Bytes>,
+) -> std::io::Result<()> {
     let mut batch = Vec::with_capacity(MAX_UNSENT);
     let mut buffer = Vec::new();
     while unsent.recv_many(&mut batch, MAX_UNSENT).await > 0 {
         for message in batch.drain(..) {
             // A message is one line: line breaks can only be white space between tokens, as JSON strings escape them.
             if message.contains(&b'\n') || message.contains(&b'\r') {
-                buffer.extend(message.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }));
+                buffer.extend(message.iter().map(|byte| {
+                    if matches!(byte, b'\n' | b'\r') {
+                        b' '
+                    } else {
+                        *byte
+                    }
+                }));
             } else {
                 buffer.extend_from_slice(&message);
             }

@@ -93,7 +93,12 @@ pub(crate) struct Lease<S: Pooled> {
 
 enum Step<S: Pooled> {
     Have(Lease<S>),
-    Start(u64, watch::Sender<Option<CallError>>, watch::Receiver<Option<CallError>>, Option<Arc<S>>),
+    Start(
+        u64,
+        watch::Sender<Option<CallError>>,
+        watch::Receiver<Option<CallError>>,
+        Option<Arc<S>>,
+    ),
     Join(watch::Receiver<Option<CallError>>),
     Wait,
 }
@@ -108,7 +113,12 @@ impl<S: Pooled> Pool<S> {
             server,
             max: max.max(1),
             idle,
-            entries: Mutex::new(Entries { list: Vec::new(), next: 0, reaping: false, closed: false }),
+            entries: Mutex::new(Entries {
+                list: Vec::new(),
+                next: 0,
+                reaping: false,
+                closed: false,
+            }),
             changed: Notify::new(),
         })
     }
@@ -153,22 +163,59 @@ impl<S: Pooled> Pool<S> {
         }
     }
 
+    /// Takes in a session that was opened elsewhere.
+    pub(crate) fn adopt(self: &Arc<Self>, key: Key, session: Arc<S>) {
+        let mut entries = self.lock();
+        let number = entries.next;
+        entries.next += 1;
+        entries.list.push(Entry {
+            number,
+            key,
+            state: State::Ready(session),
+            users: 0,
+            since: Instant::now(),
+        });
+        self.mind(&mut entries);
+        drop(entries);
+        self.changed.notify_waiters();
+    }
+
+    /// Makes sure that somebody looks for idle sessions.
+    fn mind(self: &Arc<Self>, entries: &mut Entries<S>) {
+        if let Some(idle) = self.idle
+            && !entries.reaping
+        {
+            entries.reaping = true;
+            tokio::spawn(reap(Arc::downgrade(self), idle));
+        }
+    }
+
     /// The live sessions, whoever uses them.
     pub(crate) fn sessions(&self) -> Vec<Arc<S>> {
-        self.lock().list.iter().filter_map(|entry| entry.ready().filter(|s| s.alive()).cloned()).collect()
+        self.lock()
+            .list
+            .iter()
+            .filter_map(|entry| entry.ready().filter(|s| s.alive()).cloned())
+            .collect()
     }
 
     /// The live session for `key`, without waiting and without a lease.
     pub(crate) fn peek(&self, key: &Key) -> Option<Arc<S>> {
         let entries = self.lock();
-        entries.list.iter().filter(|entry| entry.key == *key).find_map(|entry| entry.ready().filter(|s| s.alive()).cloned())
+        entries
+            .list
+            .iter()
+            .filter(|entry| entry.key == *key)
+            .find_map(|entry| entry.ready().filter(|s| s.alive()).cloned())
     }
 
     /// Takes a session out, so that nobody gets it again, and ends it. Its users finish as they can.
     pub(crate) fn discard(&self, session: &Arc<S>) {
         let mut entries = self.lock();
         let before = entries.list.len();
-        entries.list.retain(|entry| entry.ready().is_none_or(|ready| !Arc::ptr_eq(ready, session)));
+        entries
+            .list
+            .retain(|entry| entry.ready().is_none_or(|ready| !Arc::ptr_eq(ready, session)));
         let removed = entries.list.len() != before;
         drop(entries);
         if removed {
@@ -199,12 +246,23 @@ impl<S: Pooled> Pool<S> {
     fn step(self: &Arc<Self>, key: &Key, how: Use, mine: Option<u64>) -> Result<Step<S>, CallError> {
         let mut entries = self.lock();
         if entries.closed {
-            return Err(CallError { server: Arc::clone(&self.server), cause: Cause::Stopping, retry_safe: true });
+            return Err(CallError {
+                server: Arc::clone(&self.server),
+                cause: Cause::Stopping,
+                retry_safe: true,
+            });
         }
-        entries.list.retain(|entry| entry.ready().is_none_or(|session| session.alive()));
+        entries
+            .list
+            .retain(|entry| entry.ready().is_none_or(|session| session.alive()));
         let mut starting = None;
         let mut least: Option<usize> = None;
-        for (place, entry) in entries.list.iter().enumerate().filter(|(_, entry)| entry.key == *key) {
+        for (place, entry) in entries
+            .list
+            .iter()
+            .enumerate()
+            .filter(|(_, entry)| entry.key == *key)
+        {
             match &entry.state {
                 // Whoever shares waits for the start that is under way; whoever started one waits for just that.
                 State::Starting(failed) if how == Use::Shared || mine == Some(entry.number) => {
@@ -226,7 +284,11 @@ impl<S: Pooled> Pool<S> {
             return Ok(Step::Join(failed));
         }
         let common = *key == Key::default();
-        let others = entries.list.iter().filter(|entry| entry.key != Key::default()).count();
+        let others = entries
+            .list
+            .iter()
+            .filter(|entry| entry.key != Key::default())
+            .count();
         let mut evicted = None;
         if !common && others >= self.max {
             let victim = entries
@@ -234,7 +296,9 @@ impl<S: Pooled> Pool<S> {
                 .iter()
                 .enumerate()
                 // Another conversation's session holds what only it knows, so it stays until its own time comes.
-                .filter(|(_, entry)| entry.users == 0 && entry.key != Key::default() && entry.key.conversation.is_none())
+                .filter(|(_, entry)| {
+                    entry.users == 0 && entry.key != Key::default() && entry.key.conversation.is_none()
+                })
                 .filter(|(_, entry)| entry.ready().is_some())
                 .min_by_key(|(_, entry)| entry.since)
                 .map(|(place, _)| place);
@@ -262,13 +326,22 @@ impl<S: Pooled> Pool<S> {
         match &entry.state {
             State::Ready(session) => {
                 entry.users += 1;
-                Step::Have(Lease { session: Arc::clone(session), number: entry.number, pool: Arc::clone(self) })
+                Step::Have(Lease {
+                    session: Arc::clone(session),
+                    number: entry.number,
+                    pool: Arc::clone(self),
+                })
             }
             State::Starting(failed) => Step::Join(failed.clone()),
         }
     }
 
-    async fn run_start(self: Arc<Self>, number: u64, start: Starting<S>, failed: watch::Sender<Option<CallError>>) {
+    async fn run_start(
+        self: Arc<Self>,
+        number: u64,
+        start: Starting<S>,
+        failed: watch::Sender<Option<CallError>>,
+    ) {
         // A start that panics must not leave its waiters behind.
         let outcome = tokio::spawn(start).await.unwrap_or_else(|_| {
             Err(CallError {
@@ -285,12 +358,7 @@ impl<S: Pooled> Pool<S> {
                 (Ok(session), Some(place)) => {
                     entries.list[place].state = State::Ready(session);
                     entries.list[place].since = Instant::now();
-                    if let Some(idle) = self.idle
-                        && !entries.reaping
-                    {
-                        entries.reaping = true;
-                        tokio::spawn(reap(Arc::downgrade(&self), idle));
-                    }
+                    self.mind(&mut entries);
                 }
                 // The pool was closed meanwhile.
                 (Ok(session), None) => unwanted = Some(session),
@@ -320,20 +388,28 @@ async fn reap<S: Pooled>(pool: Weak<Pool<S>>, idle: Duration) {
         let mut ended = Vec::new();
         {
             let mut entries = pool.lock();
-            let (over, kept): (Vec<_>, Vec<_>) = std::mem::take(&mut entries.list).into_iter().partition(|entry| {
-                entry.users == 0
-                    && match &entry.state {
-                        State::Ready(session) => !session.alive() || entry.since + idle <= now,
-                        State::Starting(_) => false,
-                    }
-            });
+            let (over, kept): (Vec<_>, Vec<_>) =
+                std::mem::take(&mut entries.list).into_iter().partition(|entry| {
+                    entry.users == 0
+                        && match &entry.state {
+                            State::Ready(session) => !session.alive() || entry.since + idle <= now,
+                            State::Starting(_) => false,
+                        }
+                });
             entries.list = kept;
             ended.extend(over.into_iter().filter_map(|entry| entry.ready().cloned()));
             if entries.list.is_empty() {
                 entries.reaping = false;
             } else {
-                let waiting = entries.list.iter().filter(|entry| entry.users == 0).map(|entry| entry.since + idle);
-                until = waiting.min().unwrap_or(now + idle).max(now + Duration::from_millis(10));
+                let waiting = entries
+                    .list
+                    .iter()
+                    .filter(|entry| entry.users == 0)
+                    .map(|entry| entry.since + idle);
+                until = waiting
+                    .min()
+                    .unwrap_or(now + idle)
+                    .max(now + Duration::from_millis(10));
             }
         }
         let over = !pool.lock().reaping;

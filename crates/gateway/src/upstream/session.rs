@@ -39,12 +39,20 @@ pub(crate) enum Link {
 
 impl Session {
     pub(crate) fn new(link: Link, facts: Arc<Facts>, ender: Ender) -> Arc<Self> {
-        Arc::new(Self { link, facts, ender: Mutex::new(Some(ender)), tasks: Mutex::default() })
+        Arc::new(Self {
+            link,
+            facts,
+            ender: Mutex::new(Some(ender)),
+            tasks: Mutex::default(),
+        })
     }
 
     /// Binds a task to the session's life.
     pub(crate) fn keep(&self, task: AbortHandle) {
-        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).push(task);
+        self.tasks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(task);
     }
 
     /// Calls in flight.
@@ -59,9 +67,10 @@ impl Session {
     pub(crate) async fn send(&self, message: bytes::Bytes, context: &Waiting) -> Result<(), CallError> {
         match &self.link {
             Link::Http(session) => session.send(message).await,
-            Link::Pipe(pipe) => {
-                context.within(pipe.send(message)).await?.map_err(|fault| context.fault(fault, false))
-            }
+            Link::Pipe(pipe) => context
+                .within(pipe.send(message))
+                .await?
+                .map_err(|fault| context.fault(fault, false)),
         }
     }
 }
@@ -78,7 +87,9 @@ pub(crate) async fn call(
         Link::Http(http) => http.call(out, Some(lease)).await,
         Link::Pipe(pipe) => {
             let version = session.facts.version;
-            let sent = context.within(pipe.call(out.own(), |id| out.compose(version, id))).await?;
+            let sent = context
+                .within(pipe.call(out.own(), |id| out.compose_with_trace(version, id)))
+                .await?;
             let ticket = sent.map_err(|fault| context.fault(fault, false))?;
             let call = PipeCall {
                 ticket: Some(ticket),
@@ -90,6 +101,29 @@ pub(crate) async fn call(
             call.begin(context.clone()).await
         }
     }
+}
+
+/// Asks a question of the gate's own on a session, whoever has leased it.
+pub(crate) async fn ask(session: &Session, out: &Outgoing<'_>, context: &Waiting) -> Result<(), CallError> {
+    match &session.link {
+        Link::Http(http) => {
+            super::incoming::response_of(http.call(out, None).await?).await?;
+        }
+        Link::Pipe(pipe) => {
+            let version = session.facts.version;
+            let asked = async {
+                pipe.call(true, |id| out.compose(version, id))
+                    .await?
+                    .response()
+                    .await
+            };
+            context
+                .within(asked)
+                .await?
+                .map_err(|fault| context.fault(fault, true))?;
+        }
+    }
+    Ok(())
 }
 
 impl Pooled for Session {

@@ -18,7 +18,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, Uri, header};
+use http::{HeaderMap, Request, Response, Uri};
 use http_body::Body as _;
 use http_body_util::Full;
 use hyper::{
@@ -128,13 +128,19 @@ enum Failure {
 impl Origin {
     /// The origin of an absolute `http` or `https` URL.
     pub(crate) fn of(url: &Uri) -> Result<Self, BadUrl> {
-        let bad = |reason| BadUrl { url: url.to_string(), reason };
+        let bad = |reason| BadUrl {
+            url: url.to_string(),
+            reason,
+        };
         let secure = match url.scheme_str() {
             Some("https") => true,
             Some("http") => false,
             _ => return Err(bad("must begin with http:// or https://")),
         };
-        let host = url.host().filter(|host| !host.is_empty()).ok_or_else(|| bad("names no host"))?;
+        let host = url
+            .host()
+            .filter(|host| !host.is_empty())
+            .ok_or_else(|| bad("names no host"))?;
         Ok(Self {
             secure,
             host: host.trim_start_matches('[').trim_end_matches(']').into(),
@@ -150,13 +156,21 @@ impl HttpClient {
     pub(crate) fn new(url: &Uri, tls: &Arc<ClientConfig>) -> Result<Self, BadUrl> {
         let origin = Origin::of(url)?;
         let tls = if origin.secure {
-            let name = ServerName::try_from(origin.host.to_string())
-                .map_err(|_| BadUrl { url: url.to_string(), reason: "has a host that no certificate can name" })?;
+            let name = ServerName::try_from(origin.host.to_string()).map_err(|_| BadUrl {
+                url: url.to_string(),
+                reason: "has a host that no certificate can name",
+            })?;
             Some((TlsConnector::from(Arc::clone(tls)), name))
         } else {
             None
         };
-        Ok(Self { pool: Arc::new(Pool { origin, tls, idle: Mutex::default() }) })
+        Ok(Self {
+            pool: Arc::new(Pool {
+                origin,
+                tls,
+                idle: Mutex::default(),
+            }),
+        })
     }
 
     /// Where this client's connections lead.
@@ -228,7 +242,13 @@ async fn exchange(
             let keep_for = keep_for(response.headers());
             Ok(response.map(|incoming| {
                 let done = incoming.is_end_stream();
-                let mut body = Body { incoming, link: Some(link), over, keep_for, pool: Arc::clone(pool) };
+                let mut body = Body {
+                    incoming,
+                    link: Some(link),
+                    over,
+                    keep_for,
+                    pool: Arc::clone(pool),
+                };
                 if done {
                     body.give_back();
                 }
@@ -240,18 +260,24 @@ async fn exchange(
             None => Err(Failure::Broken(broken(&error.into_error()))),
         },
         Err(Some(error)) => Err(Failure::Broken(broken(&error))),
-        Err(None) => Err(Failure::Broken(HttpError::Broken("the connection was closed".to_owned()))),
+        Err(None) => Err(Failure::Broken(HttpError::Broken(
+            "the connection was closed".to_owned(),
+        ))),
     }
 }
 
 /// How long the server lets this connection idle, one second taken off for the way. Node's default is five seconds, and
 /// it says so; reusing such a connection later would lose a call now and then.
 fn keep_for(headers: &HeaderMap) -> Duration {
-    let Some(value) = headers.get("keep-alive").and_then(|value| value.to_str().ok()) else { return IDLE_FOR };
+    let Some(value) = headers.get("keep-alive").and_then(|value| value.to_str().ok()) else {
+        return IDLE_FOR;
+    };
     value
         .split(',')
         .find_map(|part| part.trim().strip_prefix("timeout=")?.trim().parse().ok())
-        .map_or(IDLE_FOR, |seconds: u64| Duration::from_secs(seconds.saturating_sub(1)).min(IDLE_FOR))
+        .map_or(IDLE_FOR, |seconds: u64| {
+            Duration::from_secs(seconds.saturating_sub(1)).min(IDLE_FOR)
+        })
 }
 
 fn broken(error: &hyper::Error) -> HttpError {
@@ -286,7 +312,9 @@ impl Pool {
                 continue;
             }
             // One poll finds out whether the server has closed it meanwhile, without a system call when it has not.
-            let closed = Pin::new(&mut link.driver).poll(&mut Context::from_waker(Waker::noop())).is_ready();
+            let closed = Pin::new(&mut link.driver)
+                .poll(&mut Context::from_waker(Waker::noop()))
+                .is_ready();
             if !closed && link.sender.is_ready() {
                 return Some(link);
             }
@@ -309,7 +337,11 @@ impl Pool {
     async fn connect(&self) -> Result<Box<Link>, HttpError> {
         let address = || {
             let Origin { host, port, .. } = &self.origin;
-            if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+            if host.contains(':') {
+                format!("[{host}]:{port}")
+            } else {
+                format!("{host}:{port}")
+            }
         };
         let connecting = async {
             let stream = TcpStream::connect((&*self.origin.host, self.origin.port))
@@ -330,11 +362,21 @@ impl Pool {
             let (sender, driver) = http1::handshake(TokioIo::new(socket))
                 .await
                 .map_err(|error| HttpError::Connect(with_sources(&error)))?;
-            Ok(Box::new(Link { sender, driver, used: false }))
+            Ok(Box::new(Link {
+                sender,
+                driver,
+                used: false,
+            }))
         };
-        tokio::time::timeout(CONNECT_WITHIN, connecting).await.unwrap_or_else(|_| {
-            Err(HttpError::Connect(format!("connecting to {} took longer than {} s", address(), CONNECT_WITHIN.as_secs())))
-        })
+        tokio::time::timeout(CONNECT_WITHIN, connecting)
+            .await
+            .unwrap_or_else(|_| {
+                Err(HttpError::Connect(format!(
+                    "connecting to {} took longer than {} s",
+                    address(),
+                    CONNECT_WITHIN.as_secs()
+                )))
+            })
     }
 }
 
@@ -347,7 +389,9 @@ async fn sweep(pool: Weak<Pool>) {
         let mut stack = pool.stack();
         stack.links.retain_mut(|idle| {
             idle.until > now
-                && Pin::new(&mut idle.link.driver).poll(&mut Context::from_waker(Waker::noop())).is_pending()
+                && Pin::new(&mut idle.link.driver)
+                    .poll(&mut Context::from_waker(Waker::noop()))
+                    .is_pending()
         });
         if stack.links.is_empty() {
             stack.links.shrink_to_fit();
@@ -393,7 +437,9 @@ impl Body {
             }
             // A body that is still pending when its driver has ended was cut off.
             let Some(link) = self.link.as_mut().filter(|_| !self.over) else {
-                return Poll::Ready(Some(Err(HttpError::Broken("the connection was closed".to_owned()))));
+                return Poll::Ready(Some(Err(HttpError::Broken(
+                    "the connection was closed".to_owned(),
+                ))));
             };
             match Pin::new(&mut link.driver).poll(cx) {
                 Poll::Ready(_) => self.over = true,
@@ -404,7 +450,9 @@ impl Body {
 
     /// Reads up to `limit` bytes; `Ok(None)` when there are more.
     pub(crate) async fn collect(mut self, limit: u64) -> Result<Option<Bytes>, HttpError> {
-        let Some(first) = self.data().await.transpose()? else { return Ok(Some(Bytes::new())) };
+        let Some(first) = self.data().await.transpose()? else {
+            return Ok(Some(Bytes::new()));
+        };
         let Some(second) = self.data().await.transpose()? else {
             return Ok((first.len() as u64 <= limit).then_some(first));
         };

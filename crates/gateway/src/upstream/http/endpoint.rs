@@ -42,10 +42,17 @@ impl Endpoint {
     ) -> Result<Self, BadUrl> {
         let client = HttpClient::new(url.uri(), tls)?;
         let mut base = HeaderMap::with_capacity(16);
-        if let Some(host) = url.uri().authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok()) {
+        if let Some(host) = url
+            .uri()
+            .authority()
+            .and_then(|host| HeaderValue::from_str(host.as_str()).ok())
+        {
             base.insert(header::HOST, host);
         }
-        base.insert(header::USER_AGENT, HeaderValue::from_static(concat!("gatepost/", env!("CARGO_PKG_VERSION"))));
+        base.insert(
+            header::USER_AGENT,
+            HeaderValue::from_static(concat!("gatepost/", env!("CARGO_PKG_VERSION"))),
+        );
         for (name, secret) in headers {
             if let Ok(mut value) = HeaderValue::from_str(secret.expose()) {
                 value.set_sensitive(true);
@@ -53,14 +60,26 @@ impl Endpoint {
             }
         }
         let mut post = base.clone();
-        post.insert(header::ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
+        post.insert(
+            header::ACCEPT,
+            HeaderValue::from_static("application/json, text/event-stream"),
+        );
         post.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        Ok(Self { client, target: target_of(url.uri()), base: Arc::new(base), post: Arc::new(post), context })
+        Ok(Self {
+            client,
+            target: target_of(url.uri()),
+            base: Arc::new(base),
+            post: Arc::new(post),
+            context,
+        })
     }
 
     /// The same server at another path of the same origin, as an old server's `endpoint` event names it.
     pub(crate) fn at(&self, target: &Uri) -> Self {
-        Self { target: target_of(target), ..self.clone() }
+        Self {
+            target: target_of(target),
+            ..self.clone()
+        }
     }
 
     /// What the configured URL is, without its origin.
@@ -114,6 +133,9 @@ pub(crate) fn version_header(version: Version) -> HeaderValue {
 }
 
 fn target_of(uri: &Uri) -> Uri {
-    let path = uri.path_and_query().cloned().unwrap_or_else(|| http::uri::PathAndQuery::from_static("/"));
+    let path = uri
+        .path_and_query()
+        .cloned()
+        .unwrap_or_else(|| http::uri::PathAndQuery::from_static("/"));
     Uri::from(path)
 }

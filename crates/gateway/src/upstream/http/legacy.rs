@@ -211,7 +211,9 @@ impl LegacySession {
     /// Keeps the GET stream open until it ends or is refused: announces changes, gives questions to the only call in
     /// flight. `Ok(false)`: the server has no such stream (405), which is its right.
     pub(crate) async fn listen(self: &Arc<Self>, last_id: &mut Option<Bytes>) -> Result<bool, CallError> {
-        let Some(body) = self.open_stream(last_id.as_ref()).await? else { return Ok(false) };
+        let Some(body) = self.open_stream(last_id.as_ref()).await? else {
+            return Ok(false);
+        };
         let mut source = EventSource::new(body, self.endpoint.context.limit);
         loop {
             let event = source.next().await;
@@ -225,7 +227,9 @@ impl LegacySession {
                     }
                 }
                 Err(StreamEnd::TooLarge) => return Err(self.endpoint.context.too_large()),
-                Err(StreamEnd::Over(why)) => return Err(self.endpoint.context.error(Cause::Ended(why), true)),
+                Err(StreamEnd::Over(why)) => {
+                    return Err(self.endpoint.context.error(Cause::Ended(why), true));
+                }
             }
         }
     }
@@ -249,7 +253,8 @@ impl LegacySession {
                     let _ = call.send(Message::Request(request));
                 } else {
                     let text = "it cannot be told which call this belongs to";
-                    let answer = error::error_response(Some(request.id().bytes()), error::INTERNAL_ERROR, text, None);
+                    let answer =
+                        error::error_response(Some(request.id().bytes()), error::INTERNAL_ERROR, text, None);
                     self.send_later(answer);
                 }
             }
@@ -294,7 +299,9 @@ impl LegacySession {
             request.headers_mut().insert(SESSION_ID, id.clone());
         }
         if self.version.has_version_header() {
-            request.headers_mut().insert(PROTOCOL_VERSION, version_header(self.version));
+            request
+                .headers_mut()
+                .insert(PROTOCOL_VERSION, version_header(self.version));
         }
     }
 
@@ -333,13 +340,18 @@ fn session_gone(status: StatusCode, reply: &Reply) -> bool {
     match reply {
         _ if status == StatusCode::NOT_FOUND => true,
         Reply::Response(StatusCode::BAD_REQUEST, response) => speaks_of_session(response),
-        Reply::Failed { status: StatusCode::BAD_REQUEST, detail } => detail.to_ascii_lowercase().contains("session"),
+        Reply::Failed {
+            status: StatusCode::BAD_REQUEST,
+            detail,
+        } => detail.to_ascii_lowercase().contains("session"),
         _ => false,
     }
 }
 
 fn speaks_of_session(response: &Response) -> bool {
-    response.error_message().is_some_and(|text| text.to_ascii_lowercase().contains("session"))
+    response
+        .error_message()
+        .is_some_and(|text| text.to_ascii_lowercase().contains("session"))
 }
 
 impl LegacyCall {
@@ -368,7 +380,12 @@ impl LegacyCall {
     /// Takes the stream up again after the event `id`.
     pub(crate) async fn resume(&mut self, id: &Bytes, wait: Duration) -> Result<Body, CallError> {
         let context = &self.session.endpoint.context;
-        let lost = || context.error(Cause::Ended("the stream broke and could not be resumed".to_owned()), false);
+        let lost = || {
+            context.error(
+                Cause::Ended("the stream broke and could not be resumed".to_owned()),
+                false,
+            )
+        };
         while self.resumed < RESUMPTIONS {
             self.resumed += 1;
             tokio::time::sleep(wait).await;
@@ -387,7 +404,8 @@ impl Drop for LegacyCall {
         self.session.calls().retain(|(id, _)| *id != self.id);
         let wished = self.closing_cancels || self.wish.as_ref().is_some_and(|wish| wish.is_cancelled());
         if self.open && wished {
-            self.session.send_later(cancelled(self.id, "the client no longer waits"));
+            self.session
+                .send_later(cancelled(self.id, "the client no longer waits"));
         }
     }
 }
@@ -397,15 +415,24 @@ pub(crate) async fn keep_listening(session: Weak<LegacySession>, connected: impl
     let mut last_id = None;
     let mut failures = 0u32;
     loop {
-        let Some(live) = session.upgrade().filter(|session| session.alive()) else { return };
+        let Some(live) = session.upgrade().filter(|session| session.alive()) else {
+            return;
+        };
         let since = tokio::time::Instant::now();
         match live.listen(&mut last_id).await {
             Ok(_) => return,
-            Err(CallError { cause: Cause::SessionGone, .. }) => return,
+            Err(CallError {
+                cause: Cause::SessionGone,
+                ..
+            }) => return,
             Err(error) => tracing::debug!(%error, "the change stream ended"),
         }
         drop(live);
-        failures = if since.elapsed() > Duration::from_secs(10) { 0 } else { failures + 1 };
+        failures = if since.elapsed() > Duration::from_secs(10) {
+            0
+        } else {
+            failures + 1
+        };
         tokio::time::sleep(super::super::backoff::delay(failures)).await;
         connected();
     }

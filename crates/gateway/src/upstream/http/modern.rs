@@ -33,7 +33,11 @@ pub(crate) struct Listening {
 
 impl ModernServer {
     pub(crate) fn new(endpoint: Endpoint, announcer: Announcer) -> Self {
-        Self { endpoint, next: AtomicU64::new(1), announcer }
+        Self {
+            endpoint,
+            next: AtomicU64::new(1),
+            announcer,
+        }
     }
 
     /// Its endpoint.
@@ -75,19 +79,29 @@ impl ModernServer {
         let context = &self.endpoint.context;
         let response = self.endpoint.send(self.request(out, version, id)).await?;
         match read_reply(response, context).await? {
-            Reply::Events(body) => {
-                Ok(Listening { events: EventStream::live(body, context.clone(), self.announcer.clone(), None) })
-            }
+            Reply::Events(body) => Ok(Listening {
+                events: EventStream::live(body, context.clone(), self.announcer.clone(), None),
+            }),
             Reply::Response(_, response) => {
                 let text = response.error_message().unwrap_or_default().into_owned();
-                Err(context.error(Cause::Handshake(format!("it opens no change stream: {text}")), true))
+                Err(context.error(
+                    Cause::Handshake(format!("it opens no change stream: {text}")),
+                    true,
+                ))
             }
             Reply::Failed { status, detail } => Err(failed(&self.endpoint, status, detail)),
-            Reply::Empty | Reply::Partial(_) => Err(context.error(Cause::Nonsense("no event stream".to_owned()), true)),
+            Reply::Empty | Reply::Partial(_) => {
+                Err(context.error(Cause::Nonsense("no event stream".to_owned()), true))
+            }
         }
     }
 
-    fn request(&self, out: &Outgoing<'_>, version: Version, id: u64) -> http::Request<http_body_util::Full<Bytes>> {
+    fn request(
+        &self,
+        out: &Outgoing<'_>,
+        version: Version,
+        id: u64,
+    ) -> http::Request<http_body_util::Full<Bytes>> {
         let mut request = self.endpoint.post(out.compose(version, id));
         let headers = request.headers_mut();
         headers.insert(PROTOCOL_VERSION, version_header(version));
@@ -121,9 +135,16 @@ impl Listening {
 
 /// A status without a JSON-RPC body, as an error. What was refused before the method was looked at may be repeated.
 pub(crate) fn failed(endpoint: &Endpoint, status: StatusCode, detail: String) -> CallError {
-    let untouched = matches!(status.as_u16(), 401 | 403 | 404 | 405 | 407 | 413 | 415 | 429) || status.is_redirection();
+    let untouched =
+        matches!(status.as_u16(), 401 | 403 | 404 | 405 | 407 | 413 | 415 | 429) || status.is_redirection();
     if status.is_success() {
         return endpoint.context.error(Cause::Nonsense(detail), false);
     }
-    endpoint.context.error(Cause::Http { status: status.as_u16(), detail }, untouched)
+    endpoint.context.error(
+        Cause::Http {
+            status: status.as_u16(),
+            detail,
+        },
+        untouched,
+    )
 }

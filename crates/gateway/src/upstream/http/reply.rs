@@ -8,7 +8,10 @@ use gatepost_protocol::{
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use super::{
-    super::{CallError, Cause, incoming::{Partial, Waiting}},
+    super::{
+        CallError, Cause,
+        incoming::{Partial, Waiting},
+    },
     client::{Body, HttpError},
 };
 
@@ -53,9 +56,16 @@ pub(crate) enum Reply {
 
 /// Tells what kind of answer this is by its head.
 pub(crate) fn classify(status: StatusCode, headers: &HeaderMap) -> ReplyKind {
-    let content_type = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    let content_type = headers
+        .get(header::CONTENT_TYPE)
+        .map(HeaderValue::as_bytes)
+        .unwrap_or_default();
     let is = |wanted: &[u8]| {
-        let essence = content_type.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+        let essence = content_type
+            .split(|byte| *byte == b';')
+            .next()
+            .unwrap_or_default()
+            .trim_ascii();
         essence.eq_ignore_ascii_case(wanted)
     };
     if status.is_redirection() && status != StatusCode::NOT_MODIFIED {
@@ -86,7 +96,10 @@ pub(crate) async fn read_reply(
             Ok(Reply::Empty)
         }
         ReplyKind::Redirect => {
-            let to = head.headers.get(header::LOCATION).map(|to| String::from_utf8_lossy(to.as_bytes()).into_owned());
+            let to = head
+                .headers
+                .get(header::LOCATION)
+                .map(|to| String::from_utf8_lossy(to.as_bytes()).into_owned());
             let detail = format!(
                 "it redirects to {}; redirects are not followed, configure the final URL",
                 to.as_deref().unwrap_or("nowhere")
@@ -97,13 +110,22 @@ pub(crate) async fn read_reply(
             let (whole, more) = collect(&mut body, context).await?;
             if more && status.is_success() {
                 let left = context.limit.saturating_sub(whole.len() as u64);
-                return Ok(Reply::Partial(Partial { head: whole, rest: body, left, context: context.clone(), guard: None }));
+                return Ok(Reply::Partial(Partial {
+                    head: whole,
+                    rest: body,
+                    left,
+                    context: context.clone(),
+                    guard: None,
+                }));
             }
             match parse_response(whole.clone(), context) {
                 Ok(response) => Ok(Reply::Response(status, response)),
                 Err(_) if whole.is_empty() && status.is_success() => Ok(Reply::Empty),
                 Err(error) if status.is_success() => Err(error),
-                Err(_) => Ok(Reply::Failed { status, detail: words(status, &whole) }),
+                Err(_) => Ok(Reply::Failed {
+                    status,
+                    detail: words(status, &whole),
+                }),
             }
         }
         ReplyKind::Other => {
@@ -118,7 +140,10 @@ pub(crate) async fn read_reply(
                 return Ok(Reply::Empty);
             }
             start.truncate(DETAIL);
-            Ok(Reply::Failed { status, detail: words(status, &start) })
+            Ok(Reply::Failed {
+                status,
+                detail: words(status, &start),
+            })
         }
     }
 }
@@ -158,7 +183,9 @@ pub(crate) fn parse_response(raw: Bytes, context: &Waiting) -> Result<Response, 
     let nonsense = |what: String| context.error(Cause::Nonsense(what), false);
     match Message::parse(raw.clone(), Strictness::Server) {
         Ok(Message::Response(response)) => Ok(response),
-        Ok(_) => Err(nonsense("a request or notification where the response should be".to_owned())),
+        Ok(_) => Err(nonsense(
+            "a request or notification where the response should be".to_owned(),
+        )),
         Err(error) if error.reason == Invalid::Batch => Batch::split(&raw, Strictness::Server)
             .ok()
             .into_iter()
@@ -175,8 +202,18 @@ pub(crate) fn parse_response(raw: Bytes, context: &Waiting) -> Result<Response, 
 /// What a useless answer was, on one line.
 fn words(status: StatusCode, body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
-    let line: String = text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(200).collect();
-    if line.is_empty() { status.canonical_reason().unwrap_or("no body").to_owned() } else { line }
+    let line: String = text
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
+        .chars()
+        .take(200)
+        .collect();
+    if line.is_empty() {
+        status.canonical_reason().unwrap_or("no body").to_owned()
+    } else {
+        line
+    }
 }
 
 #[cfg(test)]
@@ -190,7 +227,11 @@ mod tests {
             if let Some(value) = content_type {
                 headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(value));
             }
-            assert_eq!(classify(StatusCode::from_u16(status).unwrap(), &headers), expected, "{status} {content_type:?}");
+            assert_eq!(
+                classify(StatusCode::from_u16(status).unwrap(), &headers),
+                expected,
+                "{status} {content_type:?}"
+            );
         };
         check(200, Some("application/json"), ReplyKind::Json);
         check(200, Some("Application/JSON ; charset=utf-8"), ReplyKind::Json);
@@ -206,7 +247,10 @@ mod tests {
 
     #[test]
     fn a_page_is_quoted_on_one_line() {
-        assert_eq!(words(StatusCode::BAD_GATEWAY, b"<h1>\n  502  </h1>"), "<h1> 502 </h1>");
+        assert_eq!(
+            words(StatusCode::BAD_GATEWAY, b"<h1>\n  502  </h1>"),
+            "<h1> 502 </h1>"
+        );
         assert_eq!(words(StatusCode::BAD_GATEWAY, b""), "Bad Gateway");
     }
 }

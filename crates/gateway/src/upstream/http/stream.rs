@@ -46,7 +46,13 @@ impl EventSource {
     /// Events of `body`, each of at most `limit` bytes.
     pub(crate) fn new(body: Body, limit: u64) -> Self {
         let decoder = SseDecoder::new(usize::try_from(limit).unwrap_or(usize::MAX));
-        Self { body, decoder, over: false, last_id: None, retry: None }
+        Self {
+            body,
+            decoder,
+            over: false,
+            last_id: None,
+            retry: None,
+        }
     }
 
     /// The next event. Cancel safe.
@@ -54,7 +60,11 @@ impl EventSource {
         loop {
             let mut event = self.decoder.next_event().map_err(|_| StreamEnd::TooLarge)?;
             if event.is_none() && self.over {
-                event = Some(self.decoder.finish().ok_or_else(|| StreamEnd::Over("the event stream ended".to_owned()))?);
+                event = Some(
+                    self.decoder
+                        .finish()
+                        .ok_or_else(|| StreamEnd::Over("the event stream ended".to_owned()))?,
+                );
             }
             if let Some(event) = event {
                 if let Some(id) = &event.id {
@@ -90,9 +100,19 @@ enum State {
 }
 
 impl EventStream {
-    pub(crate) fn live(body: Body, context: Waiting, announcer: Announcer, legacy: Option<LegacyCall>) -> Self {
+    pub(crate) fn live(
+        body: Body,
+        context: Waiting,
+        announcer: Announcer,
+        legacy: Option<LegacyCall>,
+    ) -> Self {
         let source = EventSource::new(body, context.limit);
-        Self { state: State::Live(Box::new(source)), context, announcer, legacy }
+        Self {
+            state: State::Live(Box::new(source)),
+            context,
+            announcer,
+            legacy,
+        }
     }
 
     pub(crate) fn pending(
@@ -101,7 +121,12 @@ impl EventStream {
         announcer: Announcer,
         legacy: LegacyCall,
     ) -> Self {
-        Self { state: State::Pending(pending), context, announcer, legacy: Some(legacy) }
+        Self {
+            state: State::Pending(pending),
+            context,
+            announcer,
+            legacy: Some(legacy),
+        }
     }
 
     /// Whether the response has come.
@@ -153,7 +178,10 @@ impl EventStream {
                 Ok(Message::Request(request)) => match &self.legacy {
                     // 2026-07-28 streamable-http, Receiving Messages: the server MUST NOT send requests on the stream.
                     None => {
-                        let text = format!("it sent the request `{}`, which a modern server must not", request.method());
+                        let text = format!(
+                            "it sent the request `{}`, which a modern server must not",
+                            request.method()
+                        );
                         return Err(self.context.error(Cause::Violation(text), false));
                     }
                     Some(call) => {
@@ -173,18 +201,28 @@ impl EventStream {
     }
 
     /// Sends the client's answer to a question.
-    pub(crate) async fn reply(&self, response: Bytes) -> Result<(), CallError> {
+    pub(crate) async fn reply(&mut self, response: Bytes) -> Result<(), CallError> {
         match &self.legacy {
-            Some(call) => call.session().send(response).await,
+            Some(call) => {
+                let session = Arc::clone(call.session());
+                session.send(response).await
+            }
             None => Ok(()),
         }
     }
 
     async fn resume(&mut self, why: String) -> Result<(), CallError> {
         let lost = self.context.error(Cause::Ended(why), false);
-        let (State::Live(source), Some(call)) = (&mut self.state, &mut self.legacy) else { return Err(lost) };
-        let Some(id) = source.last_id.clone() else { return Err(lost) };
-        let wait = source.retry.unwrap_or(Duration::from_secs(1)).min(self.context.silence);
+        let (State::Live(source), Some(call)) = (&mut self.state, &mut self.legacy) else {
+            return Err(lost);
+        };
+        let Some(id) = source.last_id.clone() else {
+            return Err(lost);
+        };
+        let wait = source
+            .retry
+            .unwrap_or(Duration::from_secs(1))
+            .min(self.context.silence);
         let body = call.resume(&id, wait).await.map_err(|_| lost)?;
         let (last_id, retry) = (source.last_id.take(), source.retry);
         **source = EventSource::new(body, self.context.limit);
@@ -204,7 +242,10 @@ impl State {
         loop {
             match self {
                 Self::Live(source) => {
-                    return source.next().await.map(|event| Received::Data(event.message().cloned().unwrap_or_default()));
+                    return source
+                        .next()
+                        .await
+                        .map(|event| Received::Data(event.message().cloned().unwrap_or_default()));
                 }
                 Self::Whole(message) => {
                     return message
@@ -231,9 +272,14 @@ impl State {
                             }
                         }
                     }
-                    Ok(super::Reply::Empty) => return Err(StreamEnd::Over("it answered with an empty body".to_owned())),
+                    Ok(super::Reply::Empty) => {
+                        return Err(StreamEnd::Over("it answered with an empty body".to_owned()));
+                    }
                     Ok(super::Reply::Failed { status, detail }) => {
-                        return Err(StreamEnd::Over(format!("it answered HTTP {}: {detail}", status.as_u16())));
+                        return Err(StreamEnd::Over(format!(
+                            "it answered HTTP {}: {detail}",
+                            status.as_u16()
+                        )));
                     }
                     Err(error) => return Err(StreamEnd::Over(error.cause.to_string())),
                 },
@@ -251,6 +297,9 @@ pub(crate) fn refusal(session: &Arc<LegacySession>, request: &Request) -> Option
     if session.can_be_asked() {
         return None;
     }
-    let text = format!("the client of this session does not support `{}`", request.method());
+    let text = format!(
+        "the client of this session does not support `{}`",
+        request.method()
+    );
     Some(error::error_response(Some(id), METHOD_NOT_FOUND, &text, None))
 }

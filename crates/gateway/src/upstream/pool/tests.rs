@@ -29,7 +29,10 @@ impl Starter {
             Box::pin(async move {
                 tokio::time::sleep(Duration::from_secs(1)).await;
                 let number = count.fetch_add(1, Ordering::Relaxed);
-                Ok(Arc::new(Fake { number, ended: AtomicBool::new(false) }))
+                Ok(Arc::new(Fake {
+                    number,
+                    ended: AtomicBool::new(false),
+                }))
             })
         }
     }
@@ -57,7 +60,11 @@ async fn many_callers_share_one_start() {
     let key = Key::default();
     let leases =
         futures_util::future::join_all((0..20).map(|_| pool.lease(&key, Use::Shared, starter.start()))).await;
-    assert!(leases.iter().all(|lease| lease.as_ref().unwrap().session().number == 0));
+    assert!(
+        leases
+            .iter()
+            .all(|lease| lease.as_ref().unwrap().session().number == 0)
+    );
     assert_eq!(starter.count(), 1);
 }
 
@@ -65,8 +72,14 @@ async fn many_callers_share_one_start() {
 async fn a_caller_that_gives_up_does_not_undo_the_start() {
     let (pool, starter) = (pool(4), Starter::default());
     let hurried = pool.lease(&Key::default(), Use::Shared, starter.start());
-    assert!(tokio::time::timeout(Duration::from_millis(10), hurried).await.is_err());
-    pool.lease(&Key::default(), Use::Shared, starter.start()).await.unwrap();
+    assert!(
+        tokio::time::timeout(Duration::from_millis(10), hurried)
+            .await
+            .is_err()
+    );
+    pool.lease(&Key::default(), Use::Shared, starter.start())
+        .await
+        .unwrap();
     assert_eq!(starter.count(), 1);
 }
 
@@ -79,7 +92,11 @@ async fn exclusive_users_wait_for_each_other_beyond_the_maximum() {
     assert_eq!(starter.count(), 2);
     let third = pool.lease(&key, Use::Exclusive, starter.start());
     let mut third = std::pin::pin!(third);
-    assert!(tokio::time::timeout(Duration::from_secs(60), third.as_mut()).await.is_err());
+    assert!(
+        tokio::time::timeout(Duration::from_secs(60), third.as_mut())
+            .await
+            .is_err()
+    );
     drop(first);
     assert_eq!(third.await.unwrap().session().number, 0);
     assert_eq!(starter.count(), 2);
@@ -90,10 +107,16 @@ async fn exclusive_users_wait_for_each_other_beyond_the_maximum() {
 #[tokio::test(start_paused = true)]
 async fn an_idle_session_makes_room_for_another_principal() {
     let (pool, starter) = (pool(1), Starter::default());
-    let ann = pool.lease(&asking("ann"), Use::Exclusive, starter.start()).await.unwrap();
+    let ann = pool
+        .lease(&asking("ann"), Use::Exclusive, starter.start())
+        .await
+        .unwrap();
     let session = Arc::clone(ann.session());
     drop(ann);
-    let bob = pool.lease(&asking("bob"), Use::Exclusive, starter.start()).await.unwrap();
+    let bob = pool
+        .lease(&asking("bob"), Use::Exclusive, starter.start())
+        .await
+        .unwrap();
     assert_eq!(bob.session().number, 1);
     tokio::task::yield_now().await;
     assert!(!session.alive());
@@ -102,8 +125,14 @@ async fn an_idle_session_makes_room_for_another_principal() {
 #[tokio::test(start_paused = true)]
 async fn idle_sessions_end_and_used_ones_do_not() {
     let (pool, starter) = (pool(2), Starter::default());
-    let used = pool.lease(&Key::default(), Use::Shared, starter.start()).await.unwrap();
-    let idle = pool.lease(&asking("ann"), Use::Exclusive, starter.start()).await.unwrap();
+    let used = pool
+        .lease(&Key::default(), Use::Shared, starter.start())
+        .await
+        .unwrap();
+    let idle = pool
+        .lease(&asking("ann"), Use::Exclusive, starter.start())
+        .await
+        .unwrap();
     let session = Arc::clone(idle.session());
     drop(idle);
     tokio::time::sleep(Duration::from_secs(299)).await;
@@ -115,7 +144,14 @@ async fn idle_sessions_end_and_used_ones_do_not() {
     tokio::time::sleep(Duration::from_secs(301)).await;
     assert!(!session.alive());
     // And on demand it starts again.
-    assert_eq!(pool.lease(&Key::default(), Use::Shared, starter.start()).await.unwrap().session().number, 2);
+    assert_eq!(
+        pool.lease(&Key::default(), Use::Shared, starter.start())
+            .await
+            .unwrap()
+            .session()
+            .number,
+        2
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -124,23 +160,45 @@ async fn everybody_who_waits_for_a_failing_start_hears_why() {
     let fail = || -> Starting<Fake> {
         Box::pin(async {
             tokio::time::sleep(Duration::from_secs(1)).await;
-            Err(CallError { server: "s".into(), cause: Cause::NotStarted("no".into()), retry_safe: true })
+            Err(CallError {
+                server: "s".into(),
+                cause: Cause::NotStarted("no".into()),
+                retry_safe: true,
+            })
         })
     };
     let key = Key::default();
     let outcomes = futures_util::future::join_all((0..3).map(|_| pool.lease(&key, Use::Shared, fail))).await;
-    assert!(outcomes.iter().all(|o| matches!(o, Err(CallError { cause: Cause::NotStarted(_), .. }))));
+    assert!(outcomes.iter().all(|o| matches!(
+        o,
+        Err(CallError {
+            cause: Cause::NotStarted(_),
+            ..
+        })
+    )));
     pool.close(Duration::ZERO).await;
     let after = pool.lease(&key, Use::Shared, fail).await;
-    assert!(matches!(after, Err(CallError { cause: Cause::Stopping, .. })));
+    assert!(matches!(
+        after,
+        Err(CallError {
+            cause: Cause::Stopping,
+            ..
+        })
+    ));
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_dead_are_replaced() {
     let (pool, starter) = (pool(1), Starter::default());
-    let lease = pool.lease(&Key::default(), Use::Shared, starter.start()).await.unwrap();
+    let lease = pool
+        .lease(&Key::default(), Use::Shared, starter.start())
+        .await
+        .unwrap();
     lease.session().ended.store(true, Ordering::Relaxed);
-    let next = pool.lease(&Key::default(), Use::Shared, starter.start()).await.unwrap();
+    let next = pool
+        .lease(&Key::default(), Use::Shared, starter.start())
+        .await
+        .unwrap();
     assert_eq!(next.session().number, 1);
     next.discard();
     assert!(pool.peek(&Key::default()).is_none());

@@ -1,0 +1,426 @@
+//! Greeting a server and opening sessions on it: what has to happen before a call can be sent.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use gatepost_config::{EraChoice, ServerKind, Transport};
+use gatepost_protocol::version::{Era, Version};
+use http::HeaderValue;
+
+use super::{
+    CallError, Cause,
+    change::Announcer,
+    facts::{Facts, can_be_asked},
+    greet::{self, Answered, Greeting, NoGreeting, greet},
+    http::{
+        Endpoint, LegacySession, METHOD, PROTOCOL_VERSION, Reply, SESSION_ID, read_reply, version_header,
+    },
+    incoming::Waiting,
+    pipe::{Fault, Manners, Pipe},
+    pool::Key,
+    process::{Launcher, serve_module},
+    session::{Ender, Link, Session},
+    sse,
+};
+use crate::Module;
+
+/// How a server is reached.
+pub(crate) enum Way {
+    /// A program.
+    Process(Launcher),
+    /// A server within this process.
+    Module(Arc<dyn Module>),
+    /// A URL.
+    Url(Endpoint, Transport),
+    /// The configuration names something that cannot be used; every call says so.
+    Broken(String),
+}
+
+/// What is needed to open sessions, apart from the server that owns them.
+pub(crate) struct Connector {
+    pub(crate) way: Way,
+    pub(crate) era: EraChoice,
+    pub(crate) probe_timeout: Duration,
+    pub(crate) start_timeout: Duration,
+    pub(crate) context: Waiting,
+    pub(crate) info: Bytes,
+    pub(crate) announcer: Announcer,
+    /// Calls of one session belong to one conversation.
+    pub(crate) by_conversation: bool,
+    /// The process ends when it is asked `server/discover`.
+    probe_kills: AtomicBool,
+}
+
+/// What greeting a URL has found.
+pub(crate) enum Found {
+    /// Modern: no session.
+    Modern(Arc<Facts>),
+    /// Legacy: this session was opened by the greeting.
+    Legacy(Arc<Session>),
+    /// The 2024-11-05 transport; likewise.
+    OldSse(Arc<Session>),
+}
+
+impl Connector {
+    pub(crate) fn new(
+        way: Way,
+        config: &gatepost_config::Server,
+        context: Waiting,
+        info: Bytes,
+        announcer: Announcer,
+    ) -> Self {
+        Self {
+            way,
+            era: config.era,
+            probe_timeout: config.probe_timeout,
+            start_timeout: config.start_timeout,
+            context,
+            info,
+            announcer,
+            by_conversation: config.isolation == gatepost_config::Isolation::Session,
+            probe_kills: AtomicBool::new(false),
+        }
+    }
+
+    /// How the server of a configuration is reached.
+    pub(crate) fn way(
+        config: &gatepost_config::Server,
+        module: Option<Arc<dyn Module>>,
+        shared: &super::Context,
+        context: &Waiting,
+        announcer: &Announcer,
+    ) -> Way {
+        match (&config.kind, module) {
+            (
+                ServerKind::Url {
+                    url,
+                    transport,
+                    headers,
+                },
+                _,
+            ) => match Endpoint::new(url, headers, &shared.tls, context.clone()) {
+                Ok(endpoint) => Way::Url(endpoint, *transport),
+                Err(error) => Way::Broken(error.to_string()),
+            },
+            (_, Some(module)) => Way::Module(module),
+            (kind, None) => {
+                match Launcher::new(kind, &shared.supervisor, context.clone(), announcer.clone()) {
+                    Some(launcher) => Way::Process(launcher),
+                    None => Way::Broken("names a module that this program does not have".to_owned()),
+                }
+            }
+        }
+    }
+
+    /// Greets a server behind a URL, whatever it speaks.
+    pub(crate) async fn greet_url(
+        &self,
+        endpoint: &Endpoint,
+        transport: Transport,
+    ) -> Result<Found, CallError> {
+        if transport == Transport::Sse {
+            return self.open_sse(endpoint, &Key::default()).await.map(Found::OldSse);
+        }
+        let greeting = greet(
+            self.era,
+            self.probe_timeout,
+            || self.ask(endpoint, true, Version::LATEST, greet::discover(1, &self.info)),
+            |version| {
+                self.ask(
+                    endpoint,
+                    false,
+                    version,
+                    greet::initialize(1, version, b"", &self.info),
+                )
+            },
+        );
+        match self.within_start(greeting).await? {
+            Ok(Greeting::Modern(version, result)) => Ok(Found::Modern(facts(version, result.as_ref()))),
+            Ok(Greeting::Legacy(version, result, id)) => self
+                .establish(
+                    endpoint,
+                    version,
+                    facts(version, Some(&result)),
+                    id,
+                    &Key::default(),
+                )
+                .await
+                .map(Found::Legacy),
+            Ok(Greeting::Unknown(status)) if transport == Transport::Auto => {
+                match self.open_sse(endpoint, &Key::default()).await {
+                    Ok(session) => Ok(Found::OldSse(session)),
+                    Err(error) => Err(self.context.error(
+                        Cause::Handshake(format!(
+                            "it answered HTTP {status} to `server/discover` and `initialize`, and has no event stream \
+                             either ({})",
+                            error.cause
+                        )),
+                        true,
+                    )),
+                }
+            }
+            Ok(Greeting::Unknown(status)) => {
+                Err(self.refused(format!("it answered `initialize` with HTTP {status}")))
+            }
+            Err(error) => Err(self.no_greeting(error, |error| error)),
+        }
+    }
+
+    /// Opens a session for `key` on a server of known facts, or greets it on the way.
+    pub(crate) async fn open(
+        &self,
+        key: &Key,
+        known: Option<Arc<Facts>>,
+        old_sse: bool,
+    ) -> Result<Arc<Session>, CallError> {
+        match &self.way {
+            Way::Broken(why) => Err(self.context.error(Cause::NotStarted(why.clone()), true)),
+            Way::Process(launcher) => {
+                let session = self.open_process(launcher, key).await?;
+                launcher.crashes().recovered();
+                Ok(session)
+            }
+            Way::Module(module) => {
+                let (pipe, ender) = serve_module(&**module, &self.context, self.announcer.clone());
+                self.greeted(pipe, ender, key, self.era)
+                    .await
+                    .map_err(|error| self.pipe_error(error))
+            }
+            Way::Url(endpoint, _) if old_sse => self.open_sse(endpoint, key).await,
+            Way::Url(endpoint, _) => {
+                let version = known.map_or(Version::LATEST_LEGACY, |facts| facts.version);
+                let body = greet::initialize(1, version, &key.capabilities, &self.info);
+                let answer = self
+                    .within_start(self.ask(endpoint, false, version, body))
+                    .await??;
+                let greeting = greet::initialized::<_, CallError>(answer);
+                match greeting {
+                    Ok(Greeting::Legacy(version, result, id)) => {
+                        self.establish(endpoint, version, facts(version, Some(&result)), id, key)
+                            .await
+                    }
+                    Ok(_) => Err(self.refused("it no longer answers `initialize`".to_owned())),
+                    Err(error) => Err(self.no_greeting(error, |error| error)),
+                }
+            }
+        }
+    }
+
+    async fn open_process(&self, launcher: &Launcher, key: &Key) -> Result<Arc<Session>, CallError> {
+        let era = if self.probe_kills.load(Relaxed) {
+            EraChoice::Legacy
+        } else {
+            self.era
+        };
+        let (pipe, ender) = launcher.launch()?;
+        match self.greeted(pipe, ender, key, era).await {
+            Ok(session) => Ok(session),
+            // Some servers end on a first message that is not `initialize`.
+            Err(NoGreeting::Transport(Fault::Ended(_))) if era == EraChoice::Auto => {
+                launcher.crashes().recovered();
+                let (pipe, ender) = launcher.launch()?;
+                let session = self.greeted(pipe, ender, key, EraChoice::Legacy).await;
+                let session = session.map_err(|error| self.pipe_error(error))?;
+                self.probe_kills.store(true, Relaxed);
+                Ok(session)
+            }
+            Err(error) => Err(self.pipe_error(error)),
+        }
+    }
+
+    /// Greets what is behind a pipe; ends it if that fails.
+    async fn greeted(
+        &self,
+        pipe: Arc<Pipe>,
+        ender: Ender,
+        key: &Key,
+        era: EraChoice,
+    ) -> Result<Arc<Session>, NoGreeting<Fault>> {
+        let ask = |make: Box<dyn FnOnce(u64) -> Bytes + Send>| {
+            let pipe = Arc::clone(&pipe);
+            async move {
+                let response = pipe.call(true, make).await?.response().await?;
+                Ok(Answered {
+                    status: None,
+                    response: Some(response),
+                    carry: (),
+                })
+            }
+        };
+        let (info, capabilities) = (&self.info, &key.capabilities);
+        let greeting = greet(
+            era,
+            self.probe_timeout,
+            || {
+                let info = info.clone();
+                ask(Box::new(move |id| greet::discover(id, &info)))
+            },
+            |version| {
+                let (info, capabilities) = (info.clone(), capabilities.clone());
+                ask(Box::new(move |id| {
+                    greet::initialize(id, version, &capabilities, &info)
+                }))
+            },
+        );
+        let greeting = match tokio::time::timeout(self.start_timeout, greeting).await {
+            Ok(greeting) => greeting,
+            Err(_) => Err(NoGreeting::Refused(format!(
+                "it said nothing for {} s",
+                self.start_timeout.as_secs()
+            ))),
+        };
+        let facts = match greeting {
+            Ok(Greeting::Modern(version, result)) => Ok(facts(version, result.as_ref())),
+            Ok(Greeting::Legacy(version, result, ())) => {
+                // Before `initialized` is out nothing else may be, the answers to its questions included.
+                let sent = pipe.send(Bytes::from_static(greet::INITIALIZED)).await;
+                sent.map(|()| facts(version, Some(&result)))
+                    .map_err(NoGreeting::Transport)
+            }
+            Ok(Greeting::Unknown(_)) => Err(NoGreeting::Refused("it answered nothing".to_owned())),
+            Err(error) => Err(error),
+        };
+        match facts {
+            Ok(facts) => {
+                pipe.set_manners(self.manners(&facts, key));
+                Ok(Session::new(Link::Pipe(pipe), facts, ender))
+            }
+            Err(error) => {
+                tokio::spawn(ender(Duration::from_secs(1)));
+                Err(error)
+            }
+        }
+    }
+
+    async fn open_sse(&self, endpoint: &Endpoint, key: &Key) -> Result<Arc<Session>, CallError> {
+        let (pipe, ender) = sse::connect(endpoint, self.announcer.clone()).await?;
+        // What still speaks this transport has a handshake.
+        self.greeted(pipe, ender, key, EraChoice::Legacy)
+            .await
+            .map_err(|error| self.pipe_error(error))
+    }
+
+    fn manners(&self, facts: &Facts, key: &Key) -> Manners {
+        match facts.era() {
+            Era::Modern => Manners::Modern,
+            Era::Legacy if !can_be_asked(&key.capabilities) => Manners::Mute,
+            Era::Legacy if self.by_conversation => Manners::Conversation,
+            Era::Legacy => Manners::Leased,
+        }
+    }
+
+    /// Sends one of the two questions of a greeting.
+    async fn ask(
+        &self,
+        endpoint: &Endpoint,
+        modern: bool,
+        version: Version,
+        body: Bytes,
+    ) -> Result<Answered<Option<HeaderValue>>, CallError> {
+        let mut request = endpoint.post(body);
+        if modern {
+            request
+                .headers_mut()
+                .insert(PROTOCOL_VERSION, version_header(version));
+            request
+                .headers_mut()
+                .insert(METHOD, HeaderValue::from_static("server/discover"));
+        }
+        let response = endpoint.send(request).await?;
+        let status = response.status().as_u16();
+        let id = response.headers().get(SESSION_ID).cloned();
+        let response = match read_reply(response, &endpoint.context).await {
+            Ok(Reply::Response(_, response)) => Some(response),
+            Ok(Reply::Events(body)) => {
+                let mut stream = super::http::EventStream::live(
+                    body,
+                    endpoint.context.clone(),
+                    self.announcer.clone(),
+                    None,
+                );
+                loop {
+                    match stream.next().await? {
+                        gatepost_protocol::envelope::Message::Response(response) => break Some(response),
+                        _ => continue,
+                    }
+                }
+            }
+            // A page, an empty body, something that is not JSON-RPC: an answer like any other that is not the one.
+            Ok(_)
+            | Err(CallError {
+                cause: Cause::Nonsense(_),
+                ..
+            }) => None,
+            Err(error) => return Err(error),
+        };
+        Ok(Answered {
+            status: Some(status),
+            response,
+            carry: id,
+        })
+    }
+
+    /// The handshake is over: says so, and makes the session.
+    async fn establish(
+        &self,
+        endpoint: &Endpoint,
+        version: Version,
+        facts: Arc<Facts>,
+        id: Option<HeaderValue>,
+        key: &Key,
+    ) -> Result<Arc<Session>, CallError> {
+        let asked = can_be_asked(&key.capabilities);
+        let http = LegacySession::new(endpoint.clone(), id, version, asked, self.announcer.clone());
+        http.send(Bytes::from_static(greet::INITIALIZED)).await?;
+        let ending = Arc::clone(&http);
+        let ender: Ender = Box::new(move |grace| {
+            Box::pin(async move {
+                let _ = tokio::time::timeout(grace.max(Duration::from_millis(100)), ending.delete()).await;
+            })
+        });
+        let session = Session::new(Link::Http(Arc::clone(&http)), facts, ender);
+        if asked {
+            // Some servers ask there when they do not know for which call.
+            let task = tokio::spawn(super::http::keep_listening(Arc::downgrade(&http), || {}));
+            session.keep(task.abort_handle());
+        }
+        Ok(session)
+    }
+
+    async fn within_start<T>(&self, future: impl Future<Output = T>) -> Result<T, CallError> {
+        tokio::time::timeout(self.start_timeout, future)
+            .await
+            .map_err(|_| self.context.error(Cause::Timeout(self.start_timeout), true))
+    }
+
+    fn refused(&self, why: String) -> CallError {
+        self.context.error(Cause::Handshake(why), true)
+    }
+
+    fn no_greeting<E>(&self, error: NoGreeting<E>, transport: impl FnOnce(E) -> CallError) -> CallError {
+        match error {
+            // Whatever happened to the greeting, the call itself was never sent.
+            NoGreeting::Transport(error) => CallError {
+                retry_safe: true,
+                ..transport(error)
+            },
+            NoGreeting::Inconclusive(why) => self.refused(why.to_owned()),
+            NoGreeting::Refused(why) => self.refused(why),
+        }
+    }
+
+    fn pipe_error(&self, error: NoGreeting<Fault>) -> CallError {
+        self.no_greeting(error, |fault| self.context.fault(fault, false))
+    }
+}
+
+fn facts(version: Version, result: Option<&gatepost_protocol::envelope::Response>) -> Arc<Facts> {
+    let usable = result.filter(|response| response.result().is_some());
+    Arc::new(usable.map_or_else(|| Facts::bare(version), |response| Facts::of(version, response)))
+}

@@ -1,0 +1,523 @@
+//! One server behind the gate, whatever its transport and era: finds out how to speak to it, picks the session a call
+//! belongs on, heals what may be healed, and tells how it is.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwapOption;
+use bytes::Bytes;
+use gatepost_config::{Isolation, ServerKind};
+use gatepost_protocol::{
+    envelope::{Message, Notification, Outcome, Request, Response},
+    error::{HEADER_MISMATCH, UNSUPPORTED_PROTOCOL_VERSION},
+    json::{self, Strictness},
+    method::Method,
+    version::{Era, Version},
+};
+use tokio::sync::{Notify, Semaphore, broadcast};
+
+use super::{
+    CallError, Cause, Context,
+    change::{Announcer, Change},
+    connect::{Connector, Found, Way},
+    facts::{Facts, can_be_asked, offered},
+    health::{Guard, Health, HealthState, Pulse},
+    http::ModernServer,
+    incoming::{Incoming, Waiting, response_of},
+    outgoing::Outgoing,
+    pool::{Key, Lease, Pool, Use},
+    session::{self, Session},
+};
+use crate::{Module, metrics::ServerMetrics};
+
+/// A server behind the gate.
+pub struct Server {
+    me: Weak<Self>,
+    name: Arc<str>,
+    config: gatepost_config::Server,
+    pub(super) context: Waiting,
+    info: Bytes,
+    pub(super) connector: Arc<Connector>,
+    pub(super) pool: Arc<Pool<Session>>,
+    /// What it said when it was greeted last.
+    facts: ArcSwapOption<Facts>,
+    /// How a server behind a URL is spoken to, once that is known.
+    manner: ArcSwapOption<Manner>,
+    /// One greeting at a time; calls wait for it.
+    greeting: tokio::sync::Mutex<()>,
+    pub(super) announcer: Announcer,
+    concurrency: Option<Arc<Semaphore>>,
+    pulse: Arc<Pulse>,
+    metrics: ServerMetrics,
+    /// What clients offer, in canonical form, so that it is worked out once for each kind of client.
+    offers: Mutex<HashMap<(Bytes, Version), Bytes>>,
+    pub(super) subscriptions: tokio::sync::Mutex<HashMap<Arc<str>, usize>>,
+    /// The subscriptions changed, or a session began.
+    pub(super) stirred: Notify,
+    /// A common session has existed before: the next one is a reconnection.
+    connected_before: AtomicBool,
+    stopping: tokio::sync::watch::Sender<bool>,
+}
+
+/// How a server behind a URL is spoken to.
+pub(super) enum Manner {
+    Modern(ModernServer),
+    Legacy,
+    OldSse,
+}
+
+impl Server {
+    /// A server that is not spoken to before it is needed. `module` is there exactly if the configuration names one.
+    pub(crate) fn new(
+        config: &gatepost_config::Server,
+        module: Option<Arc<dyn Module>>,
+        shared: &Context,
+    ) -> Arc<Self> {
+        let name: Arc<str> = config.name.as_str().into();
+        let context = Waiting {
+            server: Arc::clone(&name),
+            silence: config.timeout,
+            limit: shared.max_response,
+        };
+        let announcer = Announcer::new();
+        let way = Connector::way(config, module, shared, &context, &announcer);
+        let connector = Arc::new(Connector::new(
+            way,
+            config,
+            context.clone(),
+            shared.info.clone(),
+            announcer.clone(),
+        ));
+        // A module costs nothing while it is idle, and its memory may be its point.
+        let idle = (!matches!(config.kind, ServerKind::Module { .. })).then_some(config.pool.idle);
+        let max = usize::try_from(config.pool.max.get()).unwrap_or(usize::MAX);
+        Arc::new_cyclic(|me| Self {
+            me: Weak::clone(me),
+            pool: Pool::new(Arc::clone(&name), max, idle),
+            name,
+            config: config.clone(),
+            context,
+            info: shared.info.clone(),
+            connector,
+            facts: ArcSwapOption::empty(),
+            manner: ArcSwapOption::empty(),
+            greeting: tokio::sync::Mutex::new(()),
+            announcer,
+            concurrency: config
+                .concurrency
+                .map(|most| Arc::new(Semaphore::new(most.get() as usize))),
+            pulse: Arc::default(),
+            metrics: ServerMetrics::default(),
+            offers: Mutex::default(),
+            subscriptions: tokio::sync::Mutex::default(),
+            stirred: Notify::new(),
+            connected_before: AtomicBool::new(false),
+            stopping: tokio::sync::watch::channel(false).0,
+        })
+    }
+
+    /// Its name in the configuration.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// What is counted of its calls.
+    pub(crate) fn metrics(&self) -> &ServerMetrics {
+        &self.metrics
+    }
+
+    /// Its configuration.
+    pub fn config(&self) -> &gatepost_config::Server {
+        &self.config
+    }
+
+    /// Sends a call and gives what comes back as soon as there is something.
+    pub(super) async fn send(&self, out: &Outgoing<'_>) -> Result<Incoming, CallError> {
+        let permit = match &self.concurrency {
+            None => None,
+            Some(places) => Some(self.place(places).await?),
+        };
+        let guard = self.pulse.begin(permit);
+        let mut outcome = self.send_once(out).await;
+        if self.must_greet_again(&outcome) {
+            self.forget();
+            outcome = self.send_once(out).await;
+        }
+        match &outcome {
+            Ok(_) => self.pulse.well(),
+            Err(error) => self.pulse.ill(error),
+        }
+        outcome.map(|incoming| guarded(incoming, guard))
+    }
+
+    async fn place(&self, places: &Arc<Semaphore>) -> Result<tokio::sync::OwnedSemaphorePermit, CallError> {
+        let busy = |why: &str| self.context.error(Cause::Busy(why.to_owned()), true);
+        match tokio::time::timeout(self.context.silence, Arc::clone(places).acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            Ok(Err(_)) => Err(self.context.error(Cause::Stopping, true)),
+            Err(_) => Err(busy(
+                "`concurrency` calls are in flight, and none of them ended in time",
+            )),
+        }
+    }
+
+    /// Whether the answer means that we speak to the server wrongly, and that it did nothing.
+    fn must_greet_again(&self, outcome: &Result<Incoming, CallError>) -> bool {
+        match outcome {
+            Ok(Incoming::Whole(response)) => {
+                let modern = self.known().is_some_and(|facts| facts.era() == Era::Modern);
+                match response.outcome() {
+                    Outcome::Error {
+                        code: HEADER_MISMATCH,
+                        ..
+                    } if modern => {
+                        // The headers follow the tool's schema, which must have changed.
+                        self.announcer.announce(Change::Tools);
+                        true
+                    }
+                    Outcome::Error {
+                        code: UNSUPPORTED_PROTOCOL_VERSION,
+                        ..
+                    } => modern,
+                    _ => false,
+                }
+            }
+            // A modern server has no sessions, so this 404 says that there is no such server any more, or another one.
+            Err(CallError {
+                cause: Cause::Http { status: 404, .. },
+                ..
+            }) => {
+                matches!(self.manner.load().as_deref(), Some(Manner::Modern(_)))
+            }
+            _ => false,
+        }
+    }
+
+    async fn send_once(&self, out: &Outgoing<'_>) -> Result<Incoming, CallError> {
+        if *self.stopping.borrow() {
+            return Err(self.context.error(Cause::Stopping, true));
+        }
+        let facts = self.greet().await?;
+        if let Some(manner) = self.manner.load_full()
+            && let Manner::Modern(server) = &*manner
+        {
+            return server.call(out, facts.version).await;
+        }
+        let (key, how) = self.key(out, &facts);
+        let first = self.send_on_session(out, &key, how).await;
+        match first {
+            // The server did nothing. Where its state is nobody's, the gate starts anew behind the client's back; a
+            // client with a session of its own must learn of it.
+            Err(CallError {
+                cause: Cause::SessionGone,
+                ..
+            }) if key.conversation.is_none() => self.send_on_session(out, &key, how).await,
+            other => other,
+        }
+    }
+
+    async fn send_on_session(&self, out: &Outgoing<'_>, key: &Key, how: Use) -> Result<Incoming, CallError> {
+        let lease = self.lease(key, how).await?;
+        session::call(lease, how == Use::Exclusive, out, &self.context).await
+    }
+
+    /// A session for `key`; waits for a free one within the server's `timeout`, for a starting one within
+    /// `start_timeout`.
+    pub(super) async fn lease(&self, key: &Key, how: Use) -> Result<Lease<Session>, CallError> {
+        let start = || -> super::pool::Starting<Session> {
+            let (server, key, context) = (Weak::clone(&self.me), key.clone(), self.context.clone());
+            Box::pin(async move {
+                let gone = || context.error(Cause::Stopping, true);
+                server.upgrade().ok_or_else(gone)?.open(&key).await
+            })
+        };
+        let patience = self.context.silence.max(self.config.start_timeout);
+        match tokio::time::timeout(patience, self.pool.lease(key, how, start)).await {
+            Ok(lease) => lease,
+            Err(_) => Err(self.context.error(
+                Cause::Busy(format!(
+                    "all {} places of its pool are taken (`pool.max`)",
+                    self.config.pool.max
+                )),
+                true,
+            )),
+        }
+    }
+
+    async fn open(&self, key: &Key) -> Result<Arc<Session>, CallError> {
+        let old_sse = matches!(self.manner.load().as_deref(), Some(Manner::OldSse));
+        let session = self.connector.open(key, self.known(), old_sse).await?;
+        self.learned(Arc::clone(&session.facts));
+        if *key == Key::default() {
+            if self.connected_before.swap(true, Relaxed) {
+                self.announcer.announce(Change::Reconnected);
+            }
+            self.replay(&session).await;
+            self.stirred.notify_waiters();
+        }
+        Ok(session)
+    }
+
+    /// Which session a call belongs on, and whether it needs it for itself.
+    fn key(&self, out: &Outgoing<'_>, facts: &Facts) -> (Key, Use) {
+        let capabilities = match facts.era() {
+            // A modern server hears of capabilities with each request.
+            Era::Modern => Bytes::new(),
+            Era::Legacy => self.offer(out.capabilities, facts.version),
+        };
+        let Some(principal) = out.principal else {
+            return (Key::default(), Use::Shared);
+        };
+        let isolation = self.config.isolation;
+        let personal = !capabilities.is_empty() || isolation != Isolation::Shared;
+        let conversation = out.conversation.filter(|_| isolation == Isolation::Session);
+        let how = if !can_be_asked(&capabilities) || conversation.is_some() {
+            Use::Shared
+        } else if matches!(self.connector.way, Way::Url(..))
+            && !matches!(self.manner.load().as_deref(), Some(Manner::OldSse))
+        {
+            // What a server asks over HTTP mostly comes on the call's own stream.
+            Use::Preferred
+        } else {
+            Use::Exclusive
+        };
+        (
+            Key {
+                capabilities,
+                principal: personal.then(|| principal.clone()),
+                conversation,
+            },
+            how,
+        )
+    }
+
+    fn offer(&self, capabilities: &Bytes, version: Version) -> Bytes {
+        if capabilities.len() <= 2 {
+            return Bytes::new();
+        }
+        let mut offers = self.offers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(offer) = offers.get(&(capabilities.clone(), version)) {
+            return offer.clone();
+        }
+        let offer = offered(capabilities, version);
+        // Capabilities are the clients' words, and there may be any number of them.
+        if offers.len() >= 256 {
+            offers.clear();
+        }
+        // A copy: the bytes may be a slice of a whole request.
+        offers.insert((Bytes::copy_from_slice(capabilities), version), offer.clone());
+        offer
+    }
+
+    /// Asks a question of the gate's own; `params` is a raw JSON object, for a modern server completed with its `_meta`.
+    pub(crate) async fn fetch(&self, method: Method, params: &[u8]) -> Result<Response, CallError> {
+        let request = self.question(method, params)?;
+        let out = self.own(&request);
+        response_of(self.send(&out).await?).await
+    }
+
+    pub(super) fn question(&self, method: Method, params: &[u8]) -> Result<Request, CallError> {
+        let mut raw = Vec::with_capacity(64 + params.len());
+        raw.extend_from_slice(br#"{"jsonrpc":"2.0","id":0,"method":"#);
+        json::quote_into(&mut raw, method.name());
+        raw.extend_from_slice(br#","params":"#);
+        raw.extend_from_slice(if params.is_empty() { b"{}" } else { params });
+        raw.push(b'}');
+        match Message::parse(raw.into(), Strictness::Server) {
+            Ok(Message::Request(request)) => Ok(request),
+            _ => Err(self
+                .context
+                .error(Cause::Nonsense("a question that is none".to_owned()), true)),
+        }
+    }
+
+    /// The gate itself asks: as a legacy client without capabilities, so that translation adds whatever is needed.
+    pub(super) fn own<'a>(&'a self, request: &'a Request) -> Outgoing<'a> {
+        static NONE: Bytes = Bytes::from_static(b"{}");
+        Outgoing {
+            request,
+            name: None,
+            version: Version::LATEST_LEGACY,
+            capabilities: &NONE,
+            info: Some(&self.info),
+            log_level: None,
+            conversation: None,
+            principal: None,
+            headers: Vec::new(),
+            params: Vec::new(),
+            wish: None,
+        }
+    }
+
+    /// What the server says of itself; greets it if that has not been done.
+    pub(crate) async fn facts(&self) -> Result<Arc<Facts>, CallError> {
+        let greeted = self.greet().await;
+        if let Err(error) = &greeted {
+            self.pulse.ill(error);
+        }
+        greeted
+    }
+
+    /// What is known of it, without waiting.
+    pub(crate) fn known(&self) -> Option<Arc<Facts>> {
+        self.facts.load_full()
+    }
+
+    /// What it announces from now on.
+    pub(crate) fn changes(&self) -> broadcast::Receiver<Change> {
+        self.announcer.listen()
+    }
+
+    pub(super) fn manner(&self) -> Option<Arc<Manner>> {
+        self.manner.load_full()
+    }
+
+    async fn greet(&self) -> Result<Arc<Facts>, CallError> {
+        if let Some(facts) = self.known() {
+            return Ok(facts);
+        }
+        let _one_at_a_time = tokio::time::timeout(self.config.start_timeout, self.greeting.lock())
+            .await
+            .map_err(|_| {
+                self.context
+                    .error(Cause::Timeout(self.config.start_timeout), true)
+            })?;
+        if let Some(facts) = self.known() {
+            return Ok(facts);
+        }
+        let Way::Url(endpoint, transport) = &self.connector.way else {
+            let lease = self.lease(&Key::default(), Use::Shared).await?;
+            return Ok(Arc::clone(&lease.session().facts));
+        };
+        let found = self.connector.greet_url(endpoint, *transport).await?;
+        let (manner, facts, session) = match found {
+            Found::Modern(facts) => {
+                let server = ModernServer::new(endpoint.clone(), self.announcer.clone());
+                (Manner::Modern(server), facts, None)
+            }
+            Found::Legacy(session) => (Manner::Legacy, Arc::clone(&session.facts), Some(session)),
+            Found::OldSse(session) => (Manner::OldSse, Arc::clone(&session.facts), Some(session)),
+        };
+        self.manner.store(Some(Arc::new(manner)));
+        self.learned(Arc::clone(&facts));
+        if let Some(session) = session {
+            self.connected_before.store(true, Relaxed);
+            self.pool.adopt(Key::default(), session);
+        }
+        self.stirred.notify_waiters();
+        Ok(facts)
+    }
+
+    fn learned(&self, facts: Arc<Facts>) {
+        let before = self.facts.load_full();
+        if before.as_ref().is_none_or(|before| **before != *facts) {
+            tracing::info!(target: "gatepost::server", server = &*self.name, version = %facts.version, "greeted");
+            self.facts.store(Some(facts));
+        }
+        self.pulse.well();
+    }
+
+    /// Drops the verdict: the next call greets the server again.
+    pub(super) fn forget(&self) {
+        self.manner.store(None);
+        self.facts.store(None);
+    }
+
+    /// Passes on what a client says without asking, on that client's own session and nowhere else.
+    pub(super) async fn tell(&self, out: TellAs<'_>, notification: &Notification) {
+        let Some(facts) = self.known().filter(|facts| facts.era() == Era::Legacy) else {
+            return;
+        };
+        let capabilities = self.offer(out.capabilities, facts.version);
+        let conversation = out
+            .conversation
+            .filter(|_| self.config.isolation == Isolation::Session);
+        let personal = !capabilities.is_empty() || self.config.isolation != Isolation::Shared;
+        if !personal {
+            return;
+        }
+        let key = Key {
+            capabilities,
+            principal: Some(out.principal.clone()),
+            conversation,
+        };
+        if let Some(session) = self.pool.peek(&key)
+            && let Err(error) = session.send(notification.raw().clone(), &self.context).await
+        {
+            tracing::debug!(%error, "a notification was not delivered");
+        }
+    }
+
+    /// Ends every session: processes get `grace` after their input was closed and again after TERM, HTTP sessions are
+    /// deleted. Calls in flight fail.
+    pub(crate) async fn stop(&self, grace: Duration) {
+        self.stopping.send_replace(true);
+        if let Some(places) = &self.concurrency {
+            places.close();
+        }
+        self.stirred.notify_waiters();
+        self.pool.close(grace).await;
+        if let Way::Url(endpoint, _) = &self.connector.way {
+            endpoint.client().close_idle();
+        }
+    }
+
+    pub(super) fn stopping(&self) -> tokio::sync::watch::Receiver<bool> {
+        self.stopping.subscribe()
+    }
+
+    /// How it is.
+    pub fn health(&self) -> Health {
+        let (mut state, reason, last) = self.pulse.read();
+        let restarts = match &self.connector.way {
+            Way::Process(launcher) => launcher.crashes().failures(),
+            _ => 0,
+        };
+        if state == HealthState::Healthy && restarts > 1 {
+            state = HealthState::Degraded;
+        }
+        let facts = self.known();
+        Health {
+            state,
+            reason,
+            era: facts.as_ref().map(|facts| match facts.era() {
+                Era::Modern => "modern",
+                Era::Legacy => "legacy",
+            }),
+            version: facts.as_ref().map(|facts| facts.version.as_str()),
+            sessions: self.pool.sessions().len(),
+            in_flight: self.pulse.in_flight(),
+            restarts,
+            last_error_seconds_ago: last.as_ref().map(|(_, ago)| ago.as_secs()),
+            last_error: last.map(|(text, _)| text),
+        }
+    }
+}
+
+/// Whose notification it is.
+pub(super) struct TellAs<'a> {
+    pub(super) capabilities: &'a Bytes,
+    pub(super) principal: &'a gatepost_policy::Principal,
+    pub(super) conversation: Option<[u8; 16]>,
+}
+
+/// Ties the call's place to what is still to come of it.
+fn guarded(incoming: Incoming, guard: Guard) -> Incoming {
+    match incoming {
+        Incoming::Whole(response) => Incoming::Whole(response),
+        Incoming::Partial(partial) => Incoming::Partial(super::incoming::Partial {
+            guard: Some(guard),
+            ..partial
+        }),
+        Incoming::Events(mut events) => {
+            events.guard = Some(guard);
+            Incoming::Events(events)
+        }
+    }
+}
