@@ -15,7 +15,7 @@ pub(crate) const MAX_IN_FLIGHT: usize = 16_384;
 
 /// Counts the calls in flight.
 #[derive(Debug, Default)]
-pub(crate) struct Occupancy(AtomicUsize);
+pub struct Occupancy(AtomicUsize);
 
 impl Occupancy {
     /// How many there are now.
@@ -51,9 +51,16 @@ impl Admitted {
 }
 
 /// Takes a place, or refuses when there is none.
-pub(crate) fn admit(occupancy: &Arc<Occupancy>, identified: Identified) -> Result<Admitted, Refusal> {
+pub fn admit(occupancy: &Arc<Occupancy>, identified: Identified) -> Result<Admitted, Refusal> {
     // The place exists before the check, so that a refusal gives it back like anything else.
     let taken = occupancy.0.fetch_add(1, Relaxed);
-    let admitted = Admitted { identified, _place: Place(Arc::clone(occupancy)) };
-    if taken < MAX_IN_FLIGHT { Ok(admitted) } else { Err(Refusal::Overloaded { limit: MAX_IN_FLIGHT }) }
+    let admitted = Admitted {
+        identified,
+        _place: Place(Arc::clone(occupancy)),
+    };
+    if taken < MAX_IN_FLIGHT {
+        Ok(admitted)
+    } else {
+        Err(Refusal::Overloaded { limit: MAX_IN_FLIGHT })
+    }
 }

@@ -4,10 +4,11 @@ use std::pin::Pin;
 
 use bytes::Bytes;
 use futures_core::Stream;
+use gatepost_protocol::version::Version;
 use http::StatusCode;
 use smallvec::{SmallVec, smallvec};
 
-use crate::transport::Chunks;
+use crate::{session::ConversationId, transport::Chunks};
 
 /// JSON-RPC messages as they come.
 pub(crate) type Messages = Pin<Box<dyn Stream<Item = Bytes> + Send>>;
@@ -27,6 +28,10 @@ pub(crate) enum Answer {
     Chunks(Chunks),
     /// Several messages; the last one, if any, is the response.
     Messages(Messages),
+    /// The same for a legacy session over HTTP, whose client may lose the stream and come back for the rest.
+    Resumable(ConversationId, Version, Messages),
+    /// The rest of a stream that had begun earlier, already in its HTTP form.
+    Resumed(Chunks),
     /// Nothing to say: a notification or a client's response was taken.
     Accepted,
     /// Nothing to say: a session was ended.
@@ -43,7 +48,11 @@ impl Answer {
 
     /// A response with a status of its own.
     pub(crate) fn with_status(status: StatusCode, message: Bytes) -> Self {
-        Self::Whole { status, body: smallvec![message], session: None }
+        Self::Whole {
+            status,
+            body: smallvec![message],
+            session: None,
+        }
     }
 
     /// A response around a result that many clients share, which is not copied for each.
@@ -53,6 +62,10 @@ impl Answer {
         head.extend_from_slice(id);
         head.extend_from_slice(br#","result":"#);
         let body = smallvec![Bytes::from(head), result, Bytes::from_static(b"}")];
-        Self::Whole { status: StatusCode::OK, body, session: None }
+        Self::Whole {
+            status: StatusCode::OK,
+            body,
+            session: None,
+        }
     }
 }

@@ -29,7 +29,7 @@ pub struct Permitted {
 }
 
 /// What the gate answers by itself, and what a server answers.
-pub(crate) enum Fork {
+pub enum Fork {
     /// The gate.
     Here(Arc<Inbound>, Method),
     /// A server.
@@ -83,7 +83,7 @@ impl Permitted {
 }
 
 /// Asks the policy.
-pub(crate) fn authorize(resolved: Resolved) -> Result<Fork, Refusal> {
+pub fn authorize(resolved: Resolved) -> Result<Fork, Refusal> {
     let (inbound, target) = resolved.into_parts();
     let there = match target {
         Target::Gate(method) => return Ok(Fork::Here(inbound, method)),
@@ -102,8 +102,14 @@ pub(crate) fn authorize(resolved: Resolved) -> Result<Fork, Refusal> {
 fn hidden(request: &Request, there: &There) -> Refusal {
     let name = |param| request.param_text(param).unwrap_or_default().into_owned();
     match there.method {
-        Some(Method::ToolsCall) => Refusal::UnknownName { kind: "tool", name: name("name") },
-        Some(Method::PromptsGet) => Refusal::UnknownName { kind: "prompt", name: name("name") },
+        Some(Method::ToolsCall) => Refusal::UnknownName {
+            kind: "tool",
+            name: name("name"),
+        },
+        Some(Method::PromptsGet) => Refusal::UnknownName {
+            kind: "prompt",
+            name: name("name"),
+        },
         Some(Method::ResourcesRead) => Refusal::UnknownResource(name("uri")),
         Some(Method::CompletionComplete) => Refusal::params("there is nothing of that name to complete"),
         _ => Refusal::UnknownMethod(request.method().to_owned()),

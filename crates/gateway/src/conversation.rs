@@ -62,8 +62,14 @@ impl Conversations {
         cancellation: Arc<Cancellation>,
     ) -> OpenCall {
         let key = (conversation, id);
-        self.shard(conversation).calls.insert(key.clone(), Arc::clone(&cancellation));
-        OpenCall { conversations: Arc::clone(self), key, cancellation }
+        self.shard(conversation)
+            .calls
+            .insert(key.clone(), Arc::clone(&cancellation));
+        OpenCall {
+            conversations: Arc::clone(self),
+            key,
+            cancellation,
+        }
     }
 
     /// The client no longer wants an answer. Unknown ids are ignored: the answer may have crossed the wish.
@@ -76,7 +82,10 @@ impl Conversations {
     /// The session has ended: nobody waits for its calls any more.
     pub(crate) fn end(&self, conversation: ConversationId) {
         let mut shard = self.shard(conversation);
-        shard.calls.extract_if(|(owner, _), _| *owner == conversation).for_each(|(_, call)| call.cancel());
+        shard
+            .calls
+            .extract_if(|(owner, _), _| *owner == conversation)
+            .for_each(|(_, call)| call.cancel());
         shard.questions.retain(|(owner, _), _| *owner != conversation);
     }
 
@@ -85,12 +94,18 @@ impl Conversations {
         let key = (conversation, self.next_question.fetch_add(1, Relaxed) + 1);
         let (sender, answer) = oneshot::channel();
         self.shard(conversation).questions.insert(key, sender);
-        OpenQuestion { conversations: Arc::clone(self), key, answer }
+        OpenQuestion {
+            conversations: Arc::clone(self),
+            key,
+            answer,
+        }
     }
 
     /// The client answered. False if nobody asked, or no longer waits.
     pub(crate) fn answer(&self, conversation: ConversationId, response: Response) -> bool {
-        let Some(id) = response.id().and_then(|id| id.as_u64()) else { return false };
+        let Some(id) = response.id().and_then(|id| id.as_u64()) else {
+            return false;
+        };
         let question = self.shard(conversation).questions.remove(&(conversation, id));
         question.is_some_and(|question| question.send(response).is_ok())
     }
@@ -104,7 +119,11 @@ impl Conversations {
 impl Drop for OpenCall {
     fn drop(&mut self) {
         let mut shard = self.conversations.shard(self.key.0);
-        if shard.calls.get(&self.key).is_some_and(|call| Arc::ptr_eq(call, &self.cancellation)) {
+        if shard
+            .calls
+            .get(&self.key)
+            .is_some_and(|call| Arc::ptr_eq(call, &self.cancellation))
+        {
             shard.calls.remove(&self.key);
         }
     }

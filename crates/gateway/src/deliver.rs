@@ -4,12 +4,12 @@
 use std::{pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures_util::{StreamExt, stream};
+use futures_util::StreamExt;
 use gatepost_protocol::{
-    envelope::{Notification, Response},
+    envelope::{Notification, Outcome, Response},
+    logging::LogLevel,
     method::Method,
-    translate,
-    version::Version,
+    translate::{self, CacheHints, ErrorFacts, ResultPlan},
 };
 use http::StatusCode;
 use tokio::time::sleep;
@@ -23,7 +23,7 @@ use crate::{
     receive::request_id,
     refusal::Refusal,
     respond::{About, render},
-    upstream::{CallError, Incoming, Server, response_of},
+    upstream::{CallError, Cause, Facts, Incoming, Server, response_of},
 };
 
 mod relay;
@@ -48,7 +48,8 @@ pub(crate) async fn forward(gate: &Arc<Gate>, permitted: Permitted) -> Result<An
         incoming = &mut calling => incoming?,
         () = exchange.inbound.cancellation.cancelled() => return Err(Refusal::Cancelled),
         () = sleep(COMMIT_TO_STREAM) => {
-            return Ok(Relay::new(gate, exchange, open_call, Phase::Calling(calling)).into_answer());
+            let relay = Relay::new(gate, exchange, open_call, Phase::Calling(calling));
+            return Ok(relay.into_answer(None));
         }
     };
     match incoming {
@@ -75,13 +76,11 @@ pub(crate) async fn forward(gate: &Arc<Gate>, permitted: Permitted) -> Result<An
             // A stream that begins with its response never needed to be one.
             let first = tokio::select! {
                 first = relay.next() => first,
-                () = sleep(COMMIT_TO_STREAM) => return Ok(relay.into_answer()),
+                () = sleep(COMMIT_TO_STREAM) => return Ok(relay.into_answer(None)),
             };
             match first {
                 Some(Item::Last(status, message)) => Ok(Answer::with_status(status, message)),
-                Some(Item::More(message)) => Ok(Answer::Messages(Box::pin(
-                    stream::once(std::future::ready(message)).chain(relay.into_messages()),
-                ))),
+                Some(Item::More(message)) => Ok(relay.into_answer(Some(message))),
                 None => Err(Refusal::Cancelled),
             }
         }
@@ -109,34 +108,64 @@ impl Exchange {
     fn open_call(&self, gate: &Gate) -> Option<OpenCall> {
         let conversation = self.inbound.client.conversation?;
         let id = self.inbound.request.id().to_id();
-        Some(gate.conversations.open_call(conversation, id, Arc::clone(&self.inbound.cancellation)))
+        Some(
+            gate.conversations
+                .open_call(conversation, id, Arc::clone(&self.inbound.cancellation)),
+        )
     }
 
-    fn server_version(&self) -> Version {
-        self.server.known().map_or(self.inbound.client.version, |facts| facts.version)
-    }
-
-    /// Between equal versions only the id changes, so the answer can pass while it arrives.
-    fn may_splice(&self) -> bool {
-        self.server_version() == self.inbound.client.version
+    /// What has to change on the way down.
+    fn plan<'a>(&self, facts: Option<&'a Facts>) -> ResultPlan<'a> {
+        let client = self.inbound.client.version;
+        ResultPlan {
+            method: self.method,
+            server: facts.map_or(client, |facts| facts.version),
+            client,
+            // What one call returns may be kept by nobody unless its server says otherwise (eras.md section 7).
+            hints: CacheHints::NONE,
+            server_info: facts.and_then(|facts| facts.server_info.as_deref()),
+            drop_structured: false,
+        }
     }
 
     /// The client's form of the final response.
     fn finish(&self, response: &Response) -> (StatusCode, Bytes) {
-        let down = translate::Down {
-            id: &self.id,
-            method: self.method,
-            client: self.inbound.client.version,
-            server: self.server_version(),
-            server_name: self.server.name(),
-            request: &self.inbound.request,
-        };
-        let (status, message) = down.response(response);
-        (StatusCode::from_u16(status).unwrap_or(StatusCode::OK), message)
+        let facts = self.server.known();
+        let plan = self.plan(facts.as_deref());
+        if let Outcome::Error { .. } = response.outcome() {
+            let uri = self.inbound.request.param_text("uri");
+            let error = translate::error_down(
+                response,
+                &self.id,
+                &ErrorFacts {
+                    method: self.method,
+                    uri: uri.as_deref(),
+                    server_name: self.server.name(),
+                    server: plan.server,
+                    client: plan.client,
+                    client_capabilities: self.inbound.client.capabilities(),
+                },
+            );
+            return (
+                StatusCode::from_u16(error.status).unwrap_or(StatusCode::OK),
+                error.body,
+            );
+        }
+        match plan.apply(response, &self.id) {
+            Ok(message) => (StatusCode::OK, message),
+            Err(problem) => self.fail(CallError {
+                server: Arc::clone(self.server.name()),
+                cause: Cause::Violation(problem.to_string()),
+                retry_safe: false,
+            }),
+        }
     }
 
     fn fail(&self, error: CallError) -> (StatusCode, Bytes) {
-        let about = About { id: Some(self.id.clone()), era: Some(self.inbound.client.era()) };
+        let about = About {
+            id: Some(self.id.clone()),
+            era: Some(self.inbound.client.era()),
+        };
         render(&Refusal::Call(error), &about)
     }
 
@@ -150,7 +179,9 @@ impl Exchange {
                 Some(notification.rewrite().param("progressToken", token).finish())
             }
             Some(Method::LogMessage) => {
-                let level = notification.param_text("level").and_then(|level| translate::LogLevel::parse(&level));
+                let level = notification
+                    .param_text("level")
+                    .and_then(|level| LogLevel::parse(&level));
                 let wanted = match (client.log_level, level) {
                     (Some(wanted), Some(level)) => level >= wanted,
                     (Some(_), None) => true,
@@ -161,8 +192,11 @@ impl Exchange {
             }
             // What changed is announced on the client's own listening stream, by the catalog.
             Some(_) => None,
-            None => (self.inbound.view.only_server().is_some() && self.may_splice()).then(|| notification.raw().clone()),
+            None => self
+                .inbound
+                .view
+                .only_server()
+                .map(|_| notification.raw().clone()),
         }
     }
 }
-

@@ -23,6 +23,7 @@ use crate::{
     module::Module,
     seal::{SealError, Sealer, random},
     session::Sessions,
+    transport::http::{old_sse::OldStreams, resume::Resumable},
     upstream::{Context, ContextError, Server},
 };
 
@@ -43,6 +44,8 @@ pub struct Gate {
     snapshot: ArcSwap<Snapshot>,
     pub(crate) sessions: Sessions,
     pub(crate) conversations: Arc<Conversations>,
+    pub(crate) old_streams: OldStreams,
+    pub(crate) resumable: Arc<Resumable>,
     pub(crate) metrics: Metrics,
     pub(crate) occupancy: Arc<Occupancy>,
     /// The one principal there is while no identity is configured.
@@ -71,7 +74,8 @@ pub struct Endpoint {
 }
 
 /// Where modules come from: the binary knows them, the gateway does not.
-pub type Modules<'a> = dyn Fn(&str, &serde_json::Map<String, serde_json::Value>) -> Result<Arc<dyn Module>, String> + 'a;
+pub type Modules<'a> =
+    dyn Fn(&str, &serde_json::Map<String, serde_json::Value>) -> Result<Arc<dyn Module>, String> + 'a;
 
 /// Why the gate could not be built.
 #[derive(Debug, thiserror::Error)]
@@ -94,15 +98,22 @@ pub enum BuildError {
 
 impl Gate {
     /// Compiles a configuration. Starts nothing: see [`Gate::open`].
-    pub fn build(config: Config, modules: &Modules<'_>, supervisor: gatepost_process::Supervisor) -> Result<Arc<Self>, BuildError> {
+    pub fn build(
+        config: Config,
+        modules: &Modules<'_>,
+        supervisor: gatepost_process::Supervisor,
+    ) -> Result<Arc<Self>, BuildError> {
         let sealer = Arc::new(sealer(&config)?);
         let context = Context::new(&config, supervisor)?;
         let mut servers = Vec::with_capacity(config.servers.len());
         for server in &config.servers {
             let module = match &server.kind {
-                gatepost_config::ServerKind::Module { name, options } => {
-                    let failed = |reason| BuildError::Module { server: server.name.clone(), reason };
-                    Some(modules(name, options.expose()).map_err(failed)?)
+                gatepost_config::ServerKind::Module { module, options } => {
+                    let failed = |reason| BuildError::Module {
+                        server: server.name.clone(),
+                        reason,
+                    };
+                    Some(modules(module, options.expose()).map_err(failed)?)
                 }
                 _ => None,
             };
@@ -117,15 +128,26 @@ impl Gate {
                     EndpointName::All => "".into(),
                     EndpointName::Named(name) => (**name).into(),
                 };
-                let endpoint = Endpoint { name, path: path.clone(), catalog: Arc::clone(&catalog) };
+                let endpoint = Endpoint {
+                    name,
+                    path: path.clone(),
+                    catalog: Arc::clone(&catalog),
+                };
                 (path, Arc::new(endpoint))
             });
-            Arc::new(Snapshot { endpoints: endpoints.collect(), config, servers, catalog: Arc::clone(&catalog) })
+            Arc::new(Snapshot {
+                endpoints: endpoints.collect(),
+                config,
+                servers,
+                catalog: Arc::clone(&catalog),
+            })
         };
         Ok(Arc::new(Self {
             snapshot: ArcSwap::new(snapshot),
             sessions,
             conversations: Arc::default(),
+            old_streams: OldStreams::default(),
+            resumable: Arc::default(),
             metrics,
             occupancy: Arc::default(),
             local: Principal::local(),
@@ -211,12 +233,18 @@ impl Endpoint {
 
     /// The servers behind it.
     pub(crate) fn servers(&self) -> Vec<Arc<Server>> {
-        self.view().map(|view| view.servers().map(Arc::clone).collect()).unwrap_or_default()
+        self.view()
+            .map(|view| view.servers().map(Arc::clone).collect())
+            .unwrap_or_default()
     }
 
     /// As clients know it.
     pub(crate) fn url_path(&self) -> String {
-        if self.path.is_empty() { "/mcp".to_owned() } else { format!("/mcp/{}", self.path) }
+        if self.path.is_empty() {
+            "/mcp".to_owned()
+        } else {
+            format!("/mcp/{}", self.path)
+        }
     }
 }
 
@@ -224,6 +252,12 @@ fn sealer(config: &Config) -> Result<Sealer, SealError> {
     if config.sealing_keys.is_empty() {
         Sealer::kept_in(Path::new(&config.data_dir))
     } else {
-        Sealer::new(&config.sealing_keys.iter().map(gatepost_config::Secret::expose).collect::<Vec<_>>())
+        Sealer::new(
+            &config
+                .sealing_keys
+                .iter()
+                .map(gatepost_config::Secret::expose)
+                .collect::<Vec<_>>(),
+        )
     }
 }

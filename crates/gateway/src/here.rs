@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use gatepost_protocol::{envelope::Request, method::Method, translate::LogLevel};
+use gatepost_protocol::{envelope::Request, logging::LogLevel, method::Method};
 
 use crate::{
     answer::Answer,
@@ -21,7 +21,11 @@ use crate::{
 const SUBSCRIBE_WITHIN: Duration = Duration::from_secs(2);
 
 /// Answers a request that needs no single server.
-pub(crate) async fn answer(gate: &Arc<Gate>, inbound: Arc<Inbound>, method: Method) -> Result<Answer, Refusal> {
+pub(crate) async fn answer(
+    gate: &Arc<Gate>,
+    inbound: Arc<Inbound>,
+    method: Method,
+) -> Result<Answer, Refusal> {
     match method {
         Method::Initialize => initialize(gate, &inbound).await,
         Method::Discover => {
@@ -47,8 +51,11 @@ fn id(request: &Request) -> &[u8] {
 
 /// An empty result.
 fn empty(inbound: &Inbound) -> Answer {
-    let result: &'static [u8] =
-        if inbound.client.version.is_modern() { br#"{"resultType":"complete"}"# } else { b"{}" };
+    let result: &'static [u8] = if inbound.client.version.is_modern() {
+        br#"{"resultType":"complete"}"#
+    } else {
+        b"{}"
+    };
     Answer::result(id(&inbound.request), Bytes::from_static(result))
 }
 
@@ -56,7 +63,9 @@ fn empty(inbound: &Inbound) -> Answer {
 async fn settled(inbound: &Inbound) -> Result<Arc<crate::catalog::View>, Refusal> {
     let endpoint = inbound.endpoint();
     endpoint.catalog.settled(&endpoint.name).await;
-    endpoint.view().ok_or_else(|| Refusal::NoEndpoint(endpoint.url_path()))
+    endpoint
+        .view()
+        .ok_or_else(|| Refusal::NoEndpoint(endpoint.url_path()))
 }
 
 /// 2025-11-25 basic/lifecycle#Initialization. The session begins with the answer; stdio has no header to carry it.
@@ -66,7 +75,8 @@ async fn initialize(gate: &Gate, inbound: &Inbound) -> Result<Answer, Refusal> {
     let result = settled(inbound).await?.initialize(client.version);
     let mut answer = Answer::result(id(&inbound.request), result);
     if inbound.carrier() == Carrier::Http
-        && let (Answer::Whole { session: header, .. }, Some(conversation)) = (&mut answer, client.conversation)
+        && let (Answer::Whole { session: header, .. }, Some(conversation)) =
+            (&mut answer, client.conversation)
     {
         let session = Session {
             id: conversation,
@@ -84,7 +94,11 @@ async fn list(inbound: &Inbound, kind: ListKind) -> Result<Answer, Refusal> {
     let request = &inbound.request;
     let cursor = match request.param("cursor") {
         None => None,
-        Some(_) => Some(request.param_text("cursor").ok_or_else(|| Refusal::params("`params.cursor` must be a string"))?),
+        Some(_) => Some(
+            request
+                .param_text("cursor")
+                .ok_or_else(|| Refusal::params("`params.cursor` must be a string"))?,
+        ),
     };
     let view = settled(inbound).await?;
     let page = view
@@ -97,7 +111,9 @@ async fn list(inbound: &Inbound, kind: ListKind) -> Result<Answer, Refusal> {
 fn set_level(gate: &Gate, inbound: &Inbound) -> Result<Answer, Refusal> {
     let level = inbound.request.param_text("level");
     let level = level.as_deref().and_then(LogLevel::parse).ok_or_else(|| {
-        Refusal::params("`params.level` must be one of debug, info, notice, warning, error, critical, alert, emergency")
+        Refusal::params(
+            "`params.level` must be one of debug, info, notice, warning, error, critical, alert, emergency",
+        )
     })?;
     if let Some(conversation) = inbound.client.conversation {
         gate.sessions.with(conversation, |live| live.level = Some(level));
@@ -107,8 +123,16 @@ fn set_level(gate: &Gate, inbound: &Inbound) -> Result<Answer, Refusal> {
 
 fn uri(inbound: &Inbound) -> Result<(Arc<str>, Arc<Server>), Refusal> {
     let uri = inbound.request.param_text("uri");
-    let uri = uri.ok_or_else(|| Refusal::params(format!("`{}` needs the string `params.uri`", inbound.request.method())))?;
-    let server = inbound.view.resource(&uri).ok_or_else(|| Refusal::UnknownResource(uri.to_string()))?;
+    let uri = uri.ok_or_else(|| {
+        Refusal::params(format!(
+            "`{}` needs the string `params.uri`",
+            inbound.request.method()
+        ))
+    })?;
+    let server = inbound
+        .view
+        .resource(&uri)
+        .ok_or_else(|| Refusal::UnknownResource(uri.to_string()))?;
     Ok((Arc::from(&*uri), Arc::clone(server)))
 }
 
@@ -118,14 +142,20 @@ async fn subscribe(gate: &Gate, inbound: &Inbound) -> Result<Answer, Refusal> {
     let Some(conversation) = inbound.client.conversation else {
         return Err(Refusal::UnknownMethod(inbound.request.method().to_owned()));
     };
-    if gate.sessions.with(conversation, |live| live.subscriptions.insert(Arc::clone(&uri))) {
+    if gate
+        .sessions
+        .with(conversation, |live| live.subscriptions.insert(Arc::clone(&uri)))
+    {
         let subscribed = tokio::time::timeout(SUBSCRIBE_WITHIN, server.subscribe(&uri)).await;
         let failed = match subscribed {
             Ok(Ok(())) => return Ok(empty(inbound)),
             Ok(Err(error)) => Refusal::Call(error),
-            Err(_) => internal(&std::io::Error::other("the server did not take the subscription in time")),
+            Err(_) => internal(&std::io::Error::other(
+                "the server did not take the subscription in time",
+            )),
         };
-        gate.sessions.with(conversation, |live| live.subscriptions.remove(&uri));
+        gate.sessions
+            .with(conversation, |live| live.subscriptions.remove(&uri));
         return Err(failed);
     }
     Ok(empty(inbound))
@@ -143,7 +173,10 @@ async fn unsubscribe(gate: &Gate, inbound: &Inbound) -> Result<Answer, Refusal> 
 /// Ends a legacy session with everything it had open.
 pub(crate) async fn end_session(gate: &Gate, endpoint: &crate::gate::Endpoint, session: &Session) {
     gate.conversations.end(session.id);
-    let Some(live) = gate.sessions.end(session.id) else { return };
+    gate.resumable.forget(session.id);
+    let Some(live) = gate.sessions.end(session.id) else {
+        return;
+    };
     let Some(view) = endpoint.view() else { return };
     for uri in &live.subscriptions {
         if let Some(server) = view.resource(uri) {
@@ -151,4 +184,3 @@ pub(crate) async fn end_session(gate: &Gate, endpoint: &crate::gate::Endpoint, s
         }
     }
 }
-

@@ -33,5 +33,8 @@ impl Identified {
 
 /// Finds the principal. Credentials that are presented where none are configured prove nothing and change nothing.
 pub(crate) fn identify(gate: &Gate, arrival: Arrival) -> Result<Identified, Refusal> {
-    Ok(Identified { arrival, principal: gate.local.clone() })
+    Ok(Identified {
+        arrival,
+        principal: gate.local.clone(),
+    })
 }

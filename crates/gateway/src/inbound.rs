@@ -7,7 +7,11 @@ use std::sync::{
 
 use bytes::Bytes;
 use gatepost_policy::Principal;
-use gatepost_protocol::{envelope::Request, translate::LogLevel, version::{Era, Version}};
+use gatepost_protocol::{
+    envelope::Request,
+    logging::LogLevel,
+    version::{Era, Version},
+};
 use http::{HeaderMap, HeaderValue};
 use tokio::sync::Notify;
 
@@ -97,7 +101,9 @@ impl<'a> Trace<'a> {
 
     /// The context's parts that are there.
     pub(crate) fn parts(self) -> impl Iterator<Item = (&'static str, &'a HeaderValue)> {
-        Self::NAMES.into_iter().filter_map(move |name| Some((name, self.headers.get(name)?)))
+        Self::NAMES
+            .into_iter()
+            .filter_map(move |name| Some((name, self.headers.get(name)?)))
     }
 }
 
@@ -153,6 +159,8 @@ impl Inbound {
     }
 
     pub(crate) fn trace(&self) -> Trace<'_> {
-        Trace { headers: self.headers() }
+        Trace {
+            headers: self.headers(),
+        }
     }
 }

@@ -37,11 +37,12 @@ pub use transport::{
 };
 pub use upstream::{CallError, Cause, Health, HealthState, Server};
 
-/// The proofs that stages leave behind. They can be named here, and made nowhere else.
+/// The stages whose order the compiler keeps, and the proofs they leave behind. A proof can be named here, and made
+/// nowhere but in its stage.
 pub mod stages {
     pub use crate::{
-        admit::Admitted,
-        authorize::Permitted,
+        admit::{Admitted, Occupancy, admit},
+        authorize::{Permitted, authorize},
         identify::Identified,
         inbound::{Arrival, Inbound},
         resolve::Resolved,

@@ -5,9 +5,7 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, future::join_all, stream};
-use gatepost_protocol::{
-    json::{self, Kind},
-};
+use gatepost_protocol::json::{self, Kind};
 use tokio::sync::{broadcast, oneshot};
 
 use crate::{
@@ -72,12 +70,21 @@ pub(crate) async fn open(gate: &Arc<Gate>, inbound: Arc<Inbound>) -> Result<Answ
     let watched: Vec<Watched> = granted.await.into_iter().flatten().collect();
     filter.uris = watched.iter().map(|watched| Arc::clone(&watched.uri)).collect();
     let id = request_id(&inbound.request);
-    let follow = Follow { changes, interest: Interest::Filter(filter.clone()), tag: Some(id.clone()), pending: Vec::new() };
+    let follow = Follow {
+        changes,
+        interest: Interest::Filter(filter.clone()),
+        tag: Some(id.clone()),
+        pending: Vec::new(),
+    };
     let gate = Arc::clone(gate);
     let cancellation = Arc::clone(&inbound.cancellation);
     let conversation = inbound.client.conversation;
     let open_call = conversation.map(|conversation| {
-        gate.conversations.open_call(conversation, inbound.request.id().to_id(), Arc::clone(&cancellation))
+        gate.conversations.open_call(
+            conversation,
+            inbound.request.id().to_id(),
+            Arc::clone(&cancellation),
+        )
     });
     let acknowledged = acknowledged(&filter, &id);
     let body = stream::unfold((follow, false), move |(mut follow, ended)| {
@@ -94,31 +101,49 @@ pub(crate) async fn open(gate: &Arc<Gate>, inbound: Arc<Inbound>) -> Result<Answ
             }
         }
     });
-    let messages = stream::once(std::future::ready(acknowledged)).chain(body).map(move |message| {
-        // Watched resources and the place among the calls in flight live as long as the stream.
-        let _open = (&watched, &inbound, &open_call);
-        message
-    });
+    let messages = stream::once(std::future::ready(acknowledged))
+        .chain(body)
+        .map(move |message| {
+            // Watched resources and the place among the calls in flight live as long as the stream.
+            let _open = (&watched, &inbound, &open_call);
+            message
+        });
     Ok(Answer::Messages(Box::pin(messages)))
 }
 
 /// Opens a legacy session's GET stream; an older one of the same session ends.
 /// Source: MCP 2025-11-25, basic/transports#Listening for Messages from the Server.
-pub(crate) fn session_stream(gate: &Arc<Gate>, endpoint: &crate::gate::Endpoint, session: &Session) -> Messages {
+pub(crate) fn session_stream(
+    gate: &Arc<Gate>,
+    endpoint: &crate::gate::Endpoint,
+    session: &Session,
+) -> Messages {
     let (sender, replaced) = oneshot::channel();
     gate.sessions.with(session.id, |live| live.stream = Some(sender));
-    let open = OpenStream { gate: Arc::clone(gate), session: session.id, replaced };
+    let open = OpenStream {
+        gate: Arc::clone(gate),
+        session: session.id,
+        replaced,
+    };
     let interest = Interest::Session(Arc::clone(gate), session.id);
-    let follow = Follow { changes: endpoint.catalog.changes(&endpoint.name), interest, tag: None, pending: Vec::new() };
-    Box::pin(stream::unfold((open, follow), |(mut open, mut follow)| async move {
-        let gate = Arc::clone(&open.gate);
-        let message = tokio::select! {
-            _ = &mut open.replaced => None,
-            () = gate.until_stopping() => None,
-            message = follow.next() => message,
-        };
-        message.map(|message| (message, (open, follow)))
-    }))
+    let follow = Follow {
+        changes: endpoint.catalog.changes(&endpoint.name),
+        interest,
+        tag: None,
+        pending: Vec::new(),
+    };
+    Box::pin(stream::unfold(
+        (open, follow),
+        |(mut open, mut follow)| async move {
+            let gate = Arc::clone(&open.gate);
+            let message = tokio::select! {
+                _ = &mut open.replaced => None,
+                () = gate.until_stopping() => None,
+                message = follow.next() => message,
+            };
+            message.map(|message| (message, (open, follow)))
+        },
+    ))
 }
 
 /// A session's GET stream while it is open.
@@ -149,10 +174,14 @@ impl Interest {
             (Self::Filter(filter), ViewChange::Tools) => filter.tools,
             (Self::Filter(filter), ViewChange::Prompts) => filter.prompts,
             (Self::Filter(filter), ViewChange::Resources) => filter.resources,
-            (Self::Filter(filter), ViewChange::Updated { uri, .. }) => filter.uris.iter().any(|watched| covers(watched, uri)),
-            (Self::Session(gate, session), ViewChange::Updated { uri, .. }) => gate.sessions.with(*session, |live| {
-                live.subscriptions.iter().any(|watched| covers(watched, uri))
-            }),
+            (Self::Filter(filter), ViewChange::Updated { uri, .. }) => {
+                filter.uris.iter().any(|watched| covers(watched, uri))
+            }
+            (Self::Session(gate, session), ViewChange::Updated { uri, .. }) => {
+                gate.sessions.with(*session, |live| {
+                    live.subscriptions.iter().any(|watched| covers(watched, uri))
+                })
+            }
             (Self::Session(..), _) => true,
         }
     }
@@ -161,10 +190,17 @@ impl Interest {
     fn all(&self) -> Vec<ViewChange> {
         let uris = match self {
             Self::Filter(filter) => filter.uris.clone(),
-            Self::Session(gate, session) => gate.sessions.with(*session, |live| live.subscriptions.iter().cloned().collect()),
+            Self::Session(gate, session) => gate
+                .sessions
+                .with(*session, |live| live.subscriptions.iter().cloned().collect()),
         };
         let lists = [ViewChange::Tools, ViewChange::Prompts, ViewChange::Resources];
-        let all = lists.into_iter().chain(uris.into_iter().map(|uri| ViewChange::Updated { server: Arc::clone(&uri), uri }));
+        let all = lists
+            .into_iter()
+            .chain(uris.into_iter().map(|uri| ViewChange::Updated {
+                server: Arc::clone(&uri),
+                uri,
+            }));
         all.filter(|change| self.wants(change)).collect()
     }
 }
@@ -172,7 +208,9 @@ impl Interest {
 /// Whether a notice about `uri` is for somebody who watches `watched`: the same, or something below it.
 /// Source: MCP 2026-07-28 schema, ResourceUpdatedNotificationParams ("may be a sub-resource").
 fn covers(watched: &str, uri: &str) -> bool {
-    let Some(rest) = uri.strip_prefix(watched) else { return false };
+    let Some(rest) = uri.strip_prefix(watched) else {
+        return false;
+    };
     rest.is_empty() || watched.ends_with('/') || rest.starts_with(['/', '?', '#'])
 }
 
@@ -193,7 +231,9 @@ impl Follow {
                 return Some(notification(&change, self.tag.as_deref()));
             }
             match self.changes.recv().await {
-                Ok(change) if self.interest.wants(&change) => return Some(notification(&change, self.tag.as_deref())),
+                Ok(change) if self.interest.wants(&change) => {
+                    return Some(notification(&change, self.tag.as_deref()));
+                }
                 Ok(_) => {}
                 // Too slow to be told everything: told instead that everything may have changed.
                 Err(broadcast::error::RecvError::Lagged(_)) => self.pending = self.interest.all(),
@@ -236,9 +276,11 @@ fn meta(id: &[u8]) -> Vec<u8> {
 /// The first message: what is really granted. Source: 2026-07-28 basic/patterns/subscriptions#Acknowledgment.
 fn acknowledged(filter: &Filter, id: &[u8]) -> Bytes {
     let mut granted = serde_json::Map::new();
-    for (name, wanted) in
-        [("toolsListChanged", filter.tools), ("promptsListChanged", filter.prompts), ("resourcesListChanged", filter.resources)]
-    {
+    for (name, wanted) in [
+        ("toolsListChanged", filter.tools),
+        ("promptsListChanged", filter.prompts),
+        ("resourcesListChanged", filter.resources),
+    ] {
         if wanted {
             granted.insert(name.to_owned(), true.into());
         }
@@ -249,18 +291,37 @@ fn acknowledged(filter: &Filter, id: &[u8]) -> Bytes {
     }
     let head = br#"{"jsonrpc":"2.0","method":"notifications/subscriptions/acknowledged","params":{"#;
     let granted = serde_json::Value::Object(granted).to_string();
-    [&head[..], &meta(id), br#","notifications":"#, granted.as_bytes(), b"}}"].concat().into()
+    [
+        &head[..],
+        &meta(id),
+        br#","notifications":"#,
+        granted.as_bytes(),
+        b"}}",
+    ]
+    .concat()
+    .into()
 }
 
 /// The last message: the stream ends because the gate does. Source: 2026-07-28 basic/patterns/subscriptions#Graceful Closure.
 fn closing(id: &[u8]) -> Bytes {
-    [&br#"{"jsonrpc":"2.0","id":"#[..], id, br#","result":{"resultType":"complete","#, &meta(id), b"}}"].concat().into()
+    [
+        &br#"{"jsonrpc":"2.0","id":"#[..],
+        id,
+        br#","result":{"resultType":"complete","#,
+        &meta(id),
+        b"}}",
+    ]
+    .concat()
+    .into()
 }
 
 fn filter(inbound: &Inbound) -> Result<Filter, Refusal> {
     let wrong = |what: &str| Refusal::params(format!("`subscriptions/listen`: {what}"));
     let raw = inbound.request.raw();
-    let span = inbound.request.param("notifications").ok_or_else(|| wrong("`params.notifications` is missing"))?;
+    let span = inbound
+        .request
+        .param("notifications")
+        .ok_or_else(|| wrong("`params.notifications` is missing"))?;
     let members = json::object(raw, span).map_err(|_| wrong("`params.notifications` must be an object"))?;
     let flag = |name: &str| match members.get(raw, name).map(|span| span.of(raw)) {
         None | Some(b"false") => Ok(false),
@@ -284,5 +345,10 @@ fn filter(inbound: &Inbound) -> Result<Filter, Refusal> {
             }
         }
     }
-    Ok(Filter { tools: flag("toolsListChanged")?, prompts: flag("promptsListChanged")?, resources: flag("resourcesListChanged")?, uris })
+    Ok(Filter {
+        tools: flag("toolsListChanged")?,
+        prompts: flag("promptsListChanged")?,
+        resources: flag("resourcesListChanged")?,
+        uris,
+    })
 }

@@ -9,8 +9,10 @@ use std::{
 use crate::refusal::Refusal;
 
 /// Upper bounds of the latency buckets, in microseconds.
-const BOUNDS: [u64; 14] =
-    [100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000, 5_000_000, 30_000_000];
+const BOUNDS: [u64; 14] = [
+    100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000, 5_000_000,
+    30_000_000,
+];
 
 /// A Prometheus histogram of durations.
 #[derive(Debug, Default)]
@@ -34,10 +36,16 @@ impl Histogram {
         let mut total = 0;
         for (bucket, count) in self.buckets.iter().enumerate() {
             total += count.load(Relaxed);
-            let bound = BOUNDS.get(bucket).map_or("+Inf".to_owned(), |bound| seconds(*bound));
+            let bound = BOUNDS
+                .get(bucket)
+                .map_or("+Inf".to_owned(), |bound| seconds(*bound));
             let _ = writeln!(out, "{name}_bucket{{{labels}{comma}le=\"{bound}\"}} {total}");
         }
-        let braces = if labels.is_empty() { String::new() } else { format!("{{{labels}}}") };
+        let braces = if labels.is_empty() {
+            String::new()
+        } else {
+            format!("{{{labels}}}")
+        };
         let _ = writeln!(out, "{name}_sum{braces} {}", seconds(self.sum.load(Relaxed)));
         let _ = writeln!(out, "{name}_count{braces} {total}");
     }
@@ -45,6 +53,33 @@ impl Histogram {
 
 fn seconds(micros: u64) -> String {
     format!("{}", micros as f64 / 1e6)
+}
+
+/// One server's counters.
+#[derive(Debug, Default)]
+pub(crate) struct ServerMetrics {
+    /// From a call's arrival to its final answer.
+    pub(crate) duration: Histogram,
+    answered: AtomicU64,
+    failed: AtomicU64,
+}
+
+impl ServerMetrics {
+    /// Counts a call: `answered` if the server answered it, be it with an error of its own.
+    pub(crate) fn call(&self, duration: Duration, answered: bool) {
+        self.duration.observe(duration);
+        if answered { &self.answered } else { &self.failed }.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn write_calls(&self, out: &mut String, server: &str) {
+        for (outcome, count) in [("answered", &self.answered), ("failed", &self.failed)] {
+            let count = count.load(Relaxed);
+            let _ = writeln!(
+                out,
+                "gatepost_server_calls_total{{server=\"{server}\",outcome=\"{outcome}\"}} {count}"
+            );
+        }
+    }
 }
 
 /// The whole gate's counters.
@@ -55,7 +90,16 @@ pub(crate) struct Metrics {
 }
 
 /// Why messages were refused, as the label `reason`.
-const CLASSES: [&str; 8] = ["origin", "malformed", "headers", "too_large", "session", "unknown", "server", "overload"];
+const CLASSES: [&str; 8] = [
+    "origin",
+    "malformed",
+    "headers",
+    "too_large",
+    "session",
+    "unknown",
+    "server",
+    "overload",
+];
 
 impl Metrics {
     /// Counts a refusal.
@@ -72,11 +116,25 @@ impl Metrics {
 
     /// In Prometheus' text form.
     pub(crate) fn write(&self, out: &mut String) {
-        header(out, "gatepost_refused_total", "counter", "Messages that were refused, by reason.");
+        header(
+            out,
+            "gatepost_refused_total",
+            "counter",
+            "Messages that were refused, by reason.",
+        );
         for (class, count) in CLASSES.iter().zip(&self.refused) {
-            let _ = writeln!(out, "gatepost_refused_total{{reason=\"{class}\"}} {}", count.load(Relaxed));
+            let _ = writeln!(
+                out,
+                "gatepost_refused_total{{reason=\"{class}\"}} {}",
+                count.load(Relaxed)
+            );
         }
-        header(out, "gatepost_panics_total", "counter", "Panics that were caught; each is a bug of Gatepost's.");
+        header(
+            out,
+            "gatepost_panics_total",
+            "counter",
+            "Panics that were caught; each is a bug of Gatepost's.",
+        );
         let _ = writeln!(out, "gatepost_panics_total {}", self.panics.load(Relaxed));
     }
 }
@@ -89,7 +147,11 @@ pub(crate) fn header(out: &mut String, name: &str, kind: &str, help: &str) {
 fn class(refusal: &Refusal) -> Option<usize> {
     Some(match refusal {
         Refusal::Host(_) | Refusal::Origin(_) | Refusal::CrossSite => 0,
-        Refusal::Malformed(_) | Refusal::Batch | Refusal::Params(_) | Refusal::BrokenBody(_) | Refusal::Meta(_) => 1,
+        Refusal::Malformed(_)
+        | Refusal::Batch
+        | Refusal::Params(_)
+        | Refusal::BrokenBody(_)
+        | Refusal::Meta(_) => 1,
         Refusal::HeaderMismatch(_) | Refusal::ContentType(_) | Refusal::Accept | Refusal::Version { .. } => 2,
         Refusal::TooLarge { .. } | Refusal::SlowBody(_) => 3,
         Refusal::NoSession | Refusal::SessionGone => 4,
@@ -116,9 +178,18 @@ mod tests {
         }
         let mut out = String::new();
         histogram.write(&mut out, "x_seconds", "server=\"a\"");
-        assert!(out.contains("x_seconds_bucket{server=\"a\",le=\"0.0001\"} 2\n"), "{out}");
-        assert!(out.contains("x_seconds_bucket{server=\"a\",le=\"0.00025\"} 3\n"), "{out}");
-        assert!(out.contains("x_seconds_bucket{server=\"a\",le=\"+Inf\"} 4\n"), "{out}");
+        assert!(
+            out.contains("x_seconds_bucket{server=\"a\",le=\"0.0001\"} 2\n"),
+            "{out}"
+        );
+        assert!(
+            out.contains("x_seconds_bucket{server=\"a\",le=\"0.00025\"} 3\n"),
+            "{out}"
+        );
+        assert!(
+            out.contains("x_seconds_bucket{server=\"a\",le=\"+Inf\"} 4\n"),
+            "{out}"
+        );
         assert!(out.contains("x_seconds_count{server=\"a\"} 4\n"), "{out}");
     }
 }

@@ -14,7 +14,12 @@ use crate::{
 };
 
 /// Acts on a notification. It is accepted whatever it says: nobody waits for an answer.
-pub(crate) async fn take(gate: &Gate, endpoint: &Endpoint, client: Client, notification: Notification) -> Answer {
+pub(crate) async fn take(
+    gate: &Gate,
+    endpoint: &Endpoint,
+    client: Client,
+    notification: Notification,
+) -> Answer {
     match notification.known_method() {
         Some(Method::Cancelled) => {
             // On modern HTTP closing the stream is the signal, and there is no conversation to look in.
@@ -32,7 +37,10 @@ pub(crate) async fn take(gate: &Gate, endpoint: &Endpoint, client: Client, notif
         Some(_) => {}
         // A vendor's notification passes where there is only one server it could be for.
         None => {
-            if let Some(server) = endpoint.view().and_then(|view| view.only_server().map(Arc::clone)) {
+            if let Some(server) = endpoint
+                .view()
+                .and_then(|view| view.only_server().map(Arc::clone))
+            {
                 server.notify(&client, &notification).await;
             }
         }

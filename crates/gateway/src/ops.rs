@@ -49,7 +49,11 @@ impl Probe {
             (Self::Ready, Phase::Draining) => (false, "draining\n"),
         };
         Page {
-            status: if good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE },
+            status: if good {
+                StatusCode::OK
+            } else {
+                StatusCode::SERVICE_UNAVAILABLE
+            },
             content_type: "text/plain; charset=utf-8",
             body: Bytes::from_static(text.as_bytes()),
         }
@@ -59,8 +63,16 @@ impl Probe {
 /// Every dependency, with reasons.
 pub(crate) fn health(gate: &Gate) -> Page {
     let snapshot = gate.snapshot();
-    let servers: Vec<_> = snapshot.servers().iter().map(|server| (server.name(), server.health())).collect();
-    let worst = servers.iter().map(|(_, health)| health.state).max().unwrap_or(HealthState::Healthy);
+    let servers: Vec<_> = snapshot
+        .servers()
+        .iter()
+        .map(|server| (server.name(), server.health()))
+        .collect();
+    let worst = servers
+        .iter()
+        .map(|(_, health)| health.state)
+        .max()
+        .unwrap_or(HealthState::Healthy);
     // One bad server harms only its own calls: the gate as a whole is degraded, not down.
     let overall = match (gate.phase(), worst) {
         (Phase::Starting | Phase::Draining, _) => "unhealthy",
@@ -73,11 +85,15 @@ pub(crate) fn health(gate: &Gate) -> Page {
         "version": env!("CARGO_PKG_VERSION"),
         "in_flight": gate.in_flight(),
         "sessions_held": gate.sessions.held(),
-        "servers": servers.iter().map(|(name, health)| ((**name).to_owned(), json!(health))).collect::<serde_json::Map<_, _>>(),
+        "servers": servers.iter().map(|(name, health)| ((***name).to_owned(), json!(health))).collect::<serde_json::Map<_, _>>(),
         "catalog": snapshot.catalog.report(),
     });
     Page {
-        status: if overall == "unhealthy" { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK },
+        status: if overall == "unhealthy" {
+            StatusCode::SERVICE_UNAVAILABLE
+        } else {
+            StatusCode::OK
+        },
         content_type: "application/json",
         body: format!("{body:#}\n").into(),
     }
@@ -88,11 +104,21 @@ pub(crate) fn metrics(gate: &Gate) -> Page {
     let mut out = String::with_capacity(4096);
     header(&mut out, "gatepost_in_flight", "gauge", "Calls in flight.");
     let _ = writeln!(out, "gatepost_in_flight {}", gate.in_flight());
-    header(&mut out, "gatepost_sessions_held", "gauge", "Legacy sessions that hold memory: a log level, a subscription, an open stream.");
+    header(
+        &mut out,
+        "gatepost_sessions_held",
+        "gauge",
+        "Legacy sessions that hold memory: a log level, a subscription, an open stream.",
+    );
     let _ = writeln!(out, "gatepost_sessions_held {}", gate.sessions.held());
     gate.metrics.write(&mut out);
     let snapshot = gate.snapshot();
-    header(&mut out, "gatepost_server_up", "gauge", "1 if the server's last answer was in order, 0 if not, absent before it was asked.");
+    header(
+        &mut out,
+        "gatepost_server_up",
+        "gauge",
+        "1 if the server's last answer was in order, 0 if not, absent before it was asked.",
+    );
     for server in snapshot.servers() {
         let up = match server.health().state {
             HealthState::Unknown => continue,
@@ -101,14 +127,31 @@ pub(crate) fn metrics(gate: &Gate) -> Page {
         };
         let _ = writeln!(out, "gatepost_server_up{{server=\"{}\"}} {up}", server.name());
     }
-    header(&mut out, "gatepost_server_calls_total", "counter", "Calls, by server and outcome.");
+    header(
+        &mut out,
+        "gatepost_server_calls_total",
+        "counter",
+        "Calls, by server and outcome.",
+    );
     for server in snapshot.servers() {
         server.metrics().write_calls(&mut out, server.name());
     }
-    header(&mut out, "gatepost_server_call_seconds", "histogram", "From a call's arrival to its final answer.");
+    header(
+        &mut out,
+        "gatepost_server_call_seconds",
+        "histogram",
+        "From a call's arrival to its final answer.",
+    );
     for server in snapshot.servers() {
         let labels = format!("server=\"{}\"", server.name());
-        server.metrics().duration.write(&mut out, "gatepost_server_call_seconds", &labels);
+        server
+            .metrics()
+            .duration
+            .write(&mut out, "gatepost_server_call_seconds", &labels);
     }
-    Page { status: StatusCode::OK, content_type: "text/plain; version=0.0.4; charset=utf-8", body: out.into() }
+    Page {
+        status: StatusCode::OK,
+        content_type: "text/plain; version=0.0.4; charset=utf-8",
+        body: out.into(),
+    }
 }

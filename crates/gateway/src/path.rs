@@ -22,8 +22,9 @@ use crate::{
     admit::{Admitted, admit},
     answer::Answer,
     authorize::{Fork, authorize},
-    deliver, here,
+    deliver,
     gate::Gate,
+    here,
     identify::identify,
     inbound::{Arrival, Client, Inbound},
     notice,
@@ -46,9 +47,16 @@ pub(crate) async fn posted(gate: &Arc<Gate>, admitted: Admitted, body: Bytes) ->
 }
 
 /// A message on a connection whose client is known.
-pub(crate) async fn spoken(gate: &Arc<Gate>, admitted: Admitted, message: Message, client: Client) -> Result<Answer, Refused> {
+pub(crate) async fn spoken(
+    gate: &Arc<Gate>,
+    admitted: Admitted,
+    message: Message,
+    client: Client,
+) -> Result<Answer, Refused> {
     let about = about(&message, &client);
-    let received = receive::received(admitted, message, client).await.map_err(|refusal| (refusal, about))?;
+    let received = receive::received(admitted, message, client)
+        .await
+        .map_err(|refusal| (refusal, about))?;
     travel(gate, received).await
 }
 
@@ -64,7 +72,10 @@ async fn travel(gate: &Arc<Gate>, received: Received) -> Result<Answer, Refused>
 
 /// A request, from its target to its answer.
 async fn request(gate: &Arc<Gate>, inbound: Arc<Inbound>) -> Result<Answer, Refused> {
-    let about = About { id: Some(request_id(&inbound.request)), era: Some(inbound.client.era()) };
+    let about = About {
+        id: Some(request_id(&inbound.request)),
+        era: Some(inbound.client.era()),
+    };
     let outcome = async {
         let resolved = resolve(inbound)?;
         match authorize(resolved)? {
@@ -84,5 +95,8 @@ fn about(message: &Message, client: &Client) -> About {
         Message::Request(request) => Some(request_id(request)),
         Message::Notification(_) | Message::Response(_) => None,
     };
-    About { id, era: Some(client.era()) }
+    About {
+        id,
+        era: Some(client.era()),
+    }
 }

@@ -11,8 +11,8 @@ use gatepost_protocol::{
     envelope::{Invalid, Message, Notification, Request, Response},
     headers::{self, Sent},
     json::{self, Kind, Strictness},
+    logging::LogLevel,
     method::{Direction, Method},
-    translate::LogLevel,
     version::{ClientEra, ClientFacts, Era, HttpVerb, Version, negotiate_initialize},
 };
 use http::{HeaderMap, HeaderValue};
@@ -52,18 +52,37 @@ pub(crate) type Refused = (Refusal, About);
 /// Parses one message as strictly as the edge demands.
 pub(crate) fn parse(body: Bytes) -> Result<Message, Refused> {
     Message::parse(body, Strictness::Edge).map_err(|error| {
-        let about = About { id: error.id.clone(), era: None };
-        let refusal = if matches!(error.invalid, Invalid::Batch) { Refusal::Batch } else { Refusal::Malformed(error) };
+        let about = About {
+            id: error.id.clone(),
+            era: None,
+        };
+        let refusal = if matches!(error.reason, Invalid::Batch) {
+            Refusal::Batch
+        } else {
+            Refusal::Malformed(error)
+        };
         (refusal, about)
     })
 }
 
 /// Finds the client of a message that came in an HTTP POST.
-pub(crate) async fn from_http(gate: &Gate, admitted: Admitted, message: Message) -> Result<Received, Refused> {
+pub(crate) async fn from_http(
+    gate: &Gate,
+    admitted: Admitted,
+    message: Message,
+) -> Result<Received, Refused> {
     let headers = &admitted.arrival().headers;
     let (method, modern_meta, id) = match &message {
-        Message::Request(request) => (Some(request.method()), request.meta(META_VERSION).is_some(), Some(request_id(request))),
-        Message::Notification(notification) => (Some(notification.method()), notification.meta(META_VERSION).is_some(), None),
+        Message::Request(request) => (
+            Some(request.method()),
+            request.meta(META_VERSION).is_some(),
+            Some(request_id(request)),
+        ),
+        Message::Notification(notification) => (
+            Some(notification.method()),
+            notification.meta(META_VERSION).is_some(),
+            None,
+        ),
         Message::Response(_) => (None, false, None),
     };
     let era = ClientEra::classify(&ClientFacts {
@@ -87,15 +106,23 @@ pub(crate) async fn from_http(gate: &Gate, admitted: Admitted, message: Message)
                 // No notification is defined for this transport; taken and dropped.
                 Message::Notification(notification) => {
                     let endpoint = Arc::clone(&admitted.arrival().endpoint);
-                    Ok(Received::Notification(endpoint, nobody(admitted.principal(), None), notification))
-                },
+                    Ok(Received::Notification(
+                        endpoint,
+                        nobody(admitted.principal(), None),
+                        notification,
+                    ))
+                }
                 // 2026-07-28 streamable-http#Sending Messages 4: "The client MUST NOT send JSON-RPC responses".
-                Message::Response(_) => Err(refused(Refusal::params("responses are not part of this protocol version"))),
+                Message::Response(_) => Err(refused(Refusal::params(
+                    "responses are not part of this protocol version",
+                ))),
             }
         }
         ClientEra::Handshake => {
             let refused = |refusal| (refusal, about(Some(Era::Legacy)));
-            let Message::Request(request) = message else { return Err(refused(Refusal::NoSession)) };
+            let Message::Request(request) = message else {
+                return Err(refused(Refusal::NoSession));
+            };
             let conversation = ConversationId::new().map_err(|error| refused(internal(&error)))?;
             let client = handshake(&request, admitted.principal(), conversation).map_err(refused)?;
             inbound(admitted, request, client).await.map_err(refused)
@@ -111,12 +138,18 @@ pub(crate) async fn from_http(gate: &Gate, admitted: Admitted, message: Message)
 }
 
 /// Joins a message with a client that is already known: the one of a session or a connection.
-pub(crate) async fn received(admitted: Admitted, message: Message, client: Client) -> Result<Received, Refusal> {
+pub(crate) async fn received(
+    admitted: Admitted,
+    message: Message,
+    client: Client,
+) -> Result<Received, Refusal> {
     match message {
         Message::Request(request) => inbound(admitted, request, client).await,
-        Message::Notification(notification) => {
-            Ok(Received::Notification(Arc::clone(&admitted.arrival().endpoint), client, notification))
-        },
+        Message::Notification(notification) => Ok(Received::Notification(
+            Arc::clone(&admitted.arrival().endpoint),
+            client,
+            notification,
+        )),
         Message::Response(response) => Ok(Received::Response(client, response)),
     }
 }
@@ -124,9 +157,15 @@ pub(crate) async fn received(admitted: Admitted, message: Message, client: Clien
 /// The session that the request's header names.
 pub(crate) fn open_session(gate: &Gate, admitted: &Admitted) -> Result<Session, Refusal> {
     let arrival = admitted.arrival();
-    let token = arrival.headers.get(SESSION_HEADER).and_then(|value| value.to_str().ok());
+    let token = arrival
+        .headers
+        .get(SESSION_HEADER)
+        .and_then(|value| value.to_str().ok());
     token
-        .and_then(|token| gate.sessions.open(token, &arrival.endpoint.path, admitted.principal()))
+        .and_then(|token| {
+            gate.sessions
+                .open(token, &arrival.endpoint.path, admitted.principal())
+        })
         .ok_or(Refusal::SessionGone)
 }
 
@@ -143,20 +182,29 @@ pub(crate) fn session_client(gate: &Gate, session: Session, principal: &Principa
 }
 
 /// The client of one modern request. `headers` are HTTP's; stdio has none to compare.
-pub(crate) fn modern(request: &Request, principal: &Principal, headers: Option<&HeaderMap>) -> Result<Client, Refusal> {
+pub(crate) fn modern(
+    request: &Request,
+    principal: &Principal,
+    headers: Option<&HeaderMap>,
+) -> Result<Client, Refusal> {
     let raw = request.raw();
-    let requested = request.meta_text(META_VERSION).ok_or(Refusal::Meta(META_VERSION))?;
+    let requested = request
+        .meta_text(META_VERSION)
+        .ok_or(Refusal::Meta(META_VERSION))?;
     let capabilities = request
         .meta(META_CAPABILITIES)
         .filter(|span| json::kind(raw, *span) == Some(Kind::Object))
         .ok_or(Refusal::Meta(META_CAPABILITIES))?;
     if let Some(headers) = headers {
         let sent = Sent::collect(headers.get_all(VERSION_HEADER).iter().map(HeaderValue::as_bytes));
-        headers::validate_version(sent, &requested).map_err(|mismatch| Refusal::HeaderMismatch(mismatch.to_string()))?;
+        headers::validate_version(sent, &requested)
+            .map_err(|mismatch| Refusal::HeaderMismatch(mismatch.to_string()))?;
     }
     let version = Version::parse(&requested)
         .filter(|version| version.is_modern())
-        .ok_or_else(|| Refusal::Version { requested: requested.clone().into_owned() })?;
+        .ok_or_else(|| Refusal::Version {
+            requested: requested.clone().into_owned(),
+        })?;
     known(request, version)?;
     if let Some(headers) = headers {
         mirrored(request, headers).map_err(|mismatch| Refusal::HeaderMismatch(mismatch.to_string()))?;
@@ -164,7 +212,9 @@ pub(crate) fn modern(request: &Request, principal: &Principal, headers: Option<&
     Ok(Client {
         version,
         capabilities: raw.slice(capabilities.start()..capabilities.end()),
-        info: request.meta(META_INFO).map(|span| raw.slice(span.start()..span.end())),
+        info: request
+            .meta(META_INFO)
+            .map(|span| raw.slice(span.start()..span.end())),
         log_level: log_level(request)?,
         conversation: None,
         principal: principal.clone(),
@@ -172,14 +222,21 @@ pub(crate) fn modern(request: &Request, principal: &Principal, headers: Option<&
 }
 
 /// The client that an `initialize` introduces.
-pub(crate) fn handshake(request: &Request, principal: &Principal, conversation: ConversationId) -> Result<Client, Refusal> {
+pub(crate) fn handshake(
+    request: &Request,
+    principal: &Principal,
+    conversation: ConversationId,
+) -> Result<Client, Refusal> {
     let raw = request.raw();
     let object = |name| {
-        let span = request.param(name).filter(|span| json::kind(raw, *span) == Some(Kind::Object));
+        let span = request
+            .param(name)
+            .filter(|span| json::kind(raw, *span) == Some(Kind::Object));
         span.map(|span| raw.slice(span.start()..span.end()))
     };
     let requested = request.param_text("protocolVersion");
-    let requested = requested.ok_or_else(|| Refusal::params("`initialize` needs the string `params.protocolVersion`"))?;
+    let requested =
+        requested.ok_or_else(|| Refusal::params("`initialize` needs the string `params.protocolVersion`"))?;
     Ok(Client {
         version: negotiate_initialize(&requested),
         capabilities: object("capabilities").unwrap_or_else(|| Bytes::from_static(b"{}")),
@@ -197,17 +254,32 @@ async fn inbound(admitted: Admitted, request: Request, client: Client) -> Result
     let endpoint = &admitted.arrival().endpoint;
     let gone = || Refusal::NoEndpoint(endpoint.url_path());
     let view = endpoint.catalog.view(&endpoint.name).ok_or_else(gone)?;
-    Ok(Received::Request(Arc::new(Inbound { admitted, request, client, view, cancellation: Arc::default() })))
+    Ok(Received::Request(Arc::new(Inbound {
+        admitted,
+        request,
+        client,
+        view,
+        cancellation: Arc::default(),
+    })))
 }
 
 /// Whether a client of this version may send this request at all. A method in nobody's table may still be a vendor's.
 fn known(request: &Request, version: Version) -> Result<(), Refusal> {
     let unknown = || Refusal::UnknownMethod(request.method().to_owned());
-    let Some(method) = request.known_method() else { return Ok(()) };
+    let Some(method) = request.known_method() else {
+        return Ok(());
+    };
     let asked_by_client = method.is_request() && method.facts().direction != Direction::ToClient;
     // Tasks are never declared to a legacy client, so none of their methods exist for it (eras.md, section 8).
-    let tasks = matches!(method, Method::TasksGet | Method::TasksCancel | Method::TasksResult | Method::TasksList);
-    if asked_by_client && method.known_to(version) && !(tasks && !version.is_modern()) { Ok(()) } else { Err(unknown()) }
+    let tasks = matches!(
+        method,
+        Method::TasksGet | Method::TasksCancel | Method::TasksResult | Method::TasksList
+    );
+    if asked_by_client && method.known_to(version) && !(tasks && !version.is_modern()) {
+        Ok(())
+    } else {
+        Err(unknown())
+    }
 }
 
 /// 2026-07-28 basic/transports/streamable-http#Server Validation: `Mcp-Method` and `Mcp-Name` say what the body says.
@@ -217,10 +289,14 @@ fn mirrored(request: &Request, headers: &HeaderMap) -> Result<(), headers::Heade
 }
 
 fn log_level(request: &Request) -> Result<Option<LogLevel>, Refusal> {
-    let Some(span) = request.meta(META_LOG_LEVEL) else { return Ok(None) };
+    let Some(span) = request.meta(META_LOG_LEVEL) else {
+        return Ok(None);
+    };
     let text = json::text(request.raw(), span).unwrap_or(Cow::Borrowed(""));
     // eras.md section 7: "Unknown level -32602".
-    LogLevel::parse(&text).map(Some).ok_or_else(|| Refusal::params(format!("`{text}` is not a log level")))
+    LogLevel::parse(&text)
+        .map(Some)
+        .ok_or_else(|| Refusal::params(format!("`{text}` is not a log level")))
 }
 
 /// Where a notification or response comes from nobody in particular.

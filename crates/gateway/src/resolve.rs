@@ -4,7 +4,13 @@
 use std::{borrow::Cow, sync::Arc};
 
 use gatepost_policy::{Action, Classified, Kind};
-use gatepost_protocol::{headers::HeaderParams, json, method::Method, version::Era};
+use gatepost_protocol::{
+    headers::{HeaderParams, Sent},
+    json,
+    method::Method,
+    version::Era,
+};
+use http::HeaderValue;
 
 use crate::{
     catalog::{Completion, Tool},
@@ -48,7 +54,12 @@ impl There {
     }
 
     pub(crate) fn action(&self) -> Action<'_> {
-        Action { kind: self.kind, server: self.server.name(), name: &self.name, effect: self.effect }
+        Action {
+            kind: self.kind,
+            server: self.server.name(),
+            name: &self.name,
+            effect: self.effect,
+        }
     }
 }
 
@@ -80,14 +91,17 @@ fn target(inbound: &Inbound) -> Result<Target, Refusal> {
 
 fn text<'a>(inbound: &'a Inbound, param: &'static str) -> Result<Cow<'a, str>, Refusal> {
     inbound.request.param_text(param).ok_or_else(|| {
-        Refusal::params(format!("`{}` needs the string `params.{param}`", inbound.request.method()))
+        Refusal::params(format!(
+            "`{}` needs the string `params.{param}`",
+            inbound.request.method()
+        ))
     })
 }
 
 fn tool(inbound: &Inbound) -> Result<There, Refusal> {
     let name = text(inbound, "name")?;
     if let Some(arguments) = inbound.request.param("arguments")
-        && json::kind(inbound.request.raw(), arguments) != json::Kind::Object
+        && json::kind(inbound.request.raw(), arguments) != Some(json::Kind::Object)
     {
         return Err(Refusal::params("`params.arguments` must be an object"));
     }
@@ -108,29 +122,51 @@ fn tool(inbound: &Inbound) -> Result<There, Refusal> {
 /// Source: MCP 2026-07-28, basic/transports/streamable-http#Server Behavior for Custom Headers.
 fn mirrored(inbound: &Inbound, tool: &Tool) -> Result<(), Refusal> {
     let headers = inbound.headers();
-    let Some(params) = &tool.headers else { return Ok(()) };
+    let Some(params) = &tool.headers else {
+        return Ok(());
+    };
     if inbound.carrier() != Carrier::Http || inbound.client.era() == Era::Legacy {
         return Ok(());
     }
-    let raw = inbound.request.raw();
-    let arguments = inbound.request.param("arguments").map_or(&b"{}"[..], |span| span.of(raw));
-    params.validate(arguments, headers).map_err(|mismatch| Refusal::HeaderMismatch(mismatch.to_string()))
+    let sent = |name: &str| Sent::collect(headers.get_all(name).iter().map(HeaderValue::as_bytes));
+    params
+        .validate(inbound.request.param_raw("arguments"), sent)
+        .map_err(|mismatch| Refusal::HeaderMismatch(mismatch.to_string()))
 }
 
 fn prompt(inbound: &Inbound) -> Result<There, Refusal> {
     let name = text(inbound, "name")?;
-    let prompt = inbound.view.prompt(&name).ok_or_else(|| unknown("prompt", &name))?;
-    Ok(there(&prompt.server, Method::PromptsGet, Kind::Get, Arc::clone(&prompt.original), true))
+    let prompt = inbound
+        .view
+        .prompt(&name)
+        .ok_or_else(|| unknown("prompt", &name))?;
+    Ok(there(
+        &prompt.server,
+        Method::PromptsGet,
+        Kind::Get,
+        Arc::clone(&prompt.original),
+        true,
+    ))
 }
 
 fn resource(inbound: &Inbound) -> Result<There, Refusal> {
     let uri = text(inbound, "uri")?;
-    let server = inbound.view.resource(&uri).ok_or_else(|| Refusal::UnknownResource(uri.to_string()))?;
-    Ok(there(server, Method::ResourcesRead, Kind::Read, Arc::from(&*uri), false))
+    let server = inbound
+        .view
+        .resource(&uri)
+        .ok_or_else(|| Refusal::UnknownResource(uri.to_string()))?;
+    Ok(there(
+        server,
+        Method::ResourcesRead,
+        Kind::Read,
+        Arc::from(&*uri),
+        false,
+    ))
 }
 
 fn completion(inbound: &Inbound) -> Result<There, Refusal> {
-    let missing = || Refusal::params("`completion/complete` needs `params.ref`, a `ref/prompt` or a `ref/resource`");
+    let missing =
+        || Refusal::params("`completion/complete` needs `params.ref`, a `ref/prompt` or a `ref/resource`");
     let raw = inbound.request.raw();
     let reference = inbound.request.param("ref").ok_or_else(missing)?;
     let members = json::object(raw, reference).map_err(|_| missing())?;
@@ -139,7 +175,13 @@ fn completion(inbound: &Inbound) -> Result<There, Refusal> {
         Some("ref/prompt") => {
             let name = member("name").ok_or_else(missing)?;
             match inbound.view.completion(Completion::Prompt(&name)) {
-                Some((server, Some(original))) => Ok(there(&server, Method::CompletionComplete, Kind::Complete, original, true)),
+                Some((server, Some(original))) => Ok(there(
+                    &server,
+                    Method::CompletionComplete,
+                    Kind::Complete,
+                    original,
+                    true,
+                )),
                 _ => Err(unknown("prompt", &name)),
             }
         }
@@ -149,7 +191,13 @@ fn completion(inbound: &Inbound) -> Result<There, Refusal> {
                 .view
                 .completion(Completion::Resource(&uri))
                 .ok_or_else(|| Refusal::UnknownResource(uri.to_string()))?;
-            Ok(there(&server, Method::CompletionComplete, Kind::Complete, Arc::from(&*uri), false))
+            Ok(there(
+                &server,
+                Method::CompletionComplete,
+                Kind::Complete,
+                Arc::from(&*uri),
+                false,
+            ))
         }
         _ => Err(missing()),
     }
@@ -158,9 +206,15 @@ fn completion(inbound: &Inbound) -> Result<There, Refusal> {
 /// A method that only a server can know passes where there is only one server it could be for.
 fn vendor(inbound: &Inbound) -> Result<Target, Refusal> {
     let method = inbound.request.method();
-    let server = inbound.view.only_server().ok_or_else(|| Refusal::UnknownMethod(method.to_owned()))?;
+    let server = inbound
+        .view
+        .only_server()
+        .ok_or_else(|| Refusal::UnknownMethod(method.to_owned()))?;
     // Between eras a method that neither knows has no meaning (eras.md, section 3, last rows).
-    if server.known().is_none_or(|facts| facts.version.era() != inbound.client.era()) {
+    if server
+        .known()
+        .is_none_or(|facts| facts.version.era() != inbound.client.era())
+    {
         return Err(Refusal::UnknownMethod(method.to_owned()));
     }
     Ok(Target::Server(There {
@@ -187,5 +241,8 @@ fn there(server: &Arc<Server>, method: Method, kind: Kind, name: Arc<str>, renam
 }
 
 fn unknown(kind: &'static str, name: &str) -> Refusal {
-    Refusal::UnknownName { kind, name: name.to_owned() }
+    Refusal::UnknownName {
+        kind,
+        name: name.to_owned(),
+    }
 }

@@ -4,8 +4,8 @@
 use bytes::Bytes;
 use gatepost_protocol::{
     error::{
-        HEADER_MISMATCH, INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, RESOURCE_NOT_FOUND,
-        UNSUPPORTED_PROTOCOL_VERSION, error_response,
+        HEADER_MISMATCH, INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND,
+        RESOURCE_NOT_FOUND, UNSUPPORTED_PROTOCOL_VERSION, error_response,
     },
     version::{Era, SUPPORTED_MODERN},
 };
@@ -37,7 +37,9 @@ pub(crate) fn render(refusal: &Refusal, about: &About) -> (StatusCode, Bytes) {
     let legacy = about.era == Some(Era::Legacy);
     // To a legacy client any 4xx but these few breaks the session; what its server side says is HTTP 200.
     let (status, code, data) = match refusal {
-        Refusal::Host(_) | Refusal::Origin(_) | Refusal::CrossSite => (StatusCode::FORBIDDEN, INVALID_REQUEST, None),
+        Refusal::Host(_) | Refusal::Origin(_) | Refusal::CrossSite => {
+            (StatusCode::FORBIDDEN, INVALID_REQUEST, None)
+        }
         Refusal::NoEndpoint(_) => (StatusCode::NOT_FOUND, INVALID_REQUEST, None),
         Refusal::Verb { .. } => (StatusCode::METHOD_NOT_ALLOWED, INVALID_REQUEST, None),
         Refusal::ContentType(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, INVALID_REQUEST, None),
@@ -62,10 +64,14 @@ pub(crate) fn render(refusal: &Refusal, about: &About) -> (StatusCode, Bytes) {
         Refusal::UnknownMethod(_) => (StatusCode::NOT_FOUND, METHOD_NOT_FOUND, None),
         Refusal::UnknownName { .. } => (StatusCode::OK, INVALID_PARAMS, None),
         // 2025-11-25 server/resources#Error Handling; 2026-07-28 server/resources#Error Handling.
-        Refusal::UnknownResource(uri) if legacy => (StatusCode::OK, RESOURCE_NOT_FOUND, Some(json!({ "uri": uri }))),
+        Refusal::UnknownResource(uri) if legacy => {
+            (StatusCode::OK, RESOURCE_NOT_FOUND, Some(json!({ "uri": uri })))
+        }
         Refusal::UnknownResource(uri) => (StatusCode::OK, INVALID_PARAMS, Some(json!({ "uri": uri }))),
         Refusal::Params(_) => (StatusCode::OK, INVALID_PARAMS, None),
-        Refusal::Overloaded { .. } | Refusal::Draining => (StatusCode::SERVICE_UNAVAILABLE, INTERNAL_ERROR, None),
+        Refusal::Overloaded { .. } | Refusal::Draining => {
+            (StatusCode::SERVICE_UNAVAILABLE, INTERNAL_ERROR, None)
+        }
         Refusal::Cancelled => (StatusCode::OK, INTERNAL_ERROR, None),
         // A bare 5xx would make a dual-era client doubt the era: 200, and the error says whose fault it is.
         Refusal::Call(error) => {
@@ -80,5 +86,13 @@ pub(crate) fn render(refusal: &Refusal, about: &About) -> (StatusCode, Bytes) {
     };
     let data = data.map(|data| data.to_string());
     let message = refusal.to_string();
-    (status, error_response(about.id.as_deref(), code, &message, data.as_deref().map(str::as_bytes)))
+    (
+        status,
+        error_response(
+            about.id.as_deref(),
+            code,
+            &message,
+            data.as_deref().map(str::as_bytes),
+        ),
+    )
 }

@@ -40,7 +40,9 @@ impl Purpose {
 #[derive(Debug, thiserror::Error)]
 pub enum SealError {
     /// The key file in the data directory cannot be read or made.
-    #[error("the sealing key {path} cannot be {action}: {source}; give the gate's user access to `data_dir`, or set `sealing.keys`")]
+    #[error(
+        "the sealing key {path} cannot be {action}: {source}; give the gate's user access to `data_dir`, or set `sealing.keys`"
+    )]
     File {
         /// The file.
         path: String,
@@ -73,8 +75,15 @@ struct Ring {
 impl Sealer {
     /// Derives the keys from secrets, newest first; at least one is needed.
     pub(crate) fn new<S: AsRef<[u8]>>(secrets: &[S]) -> Result<Self, SealError> {
-        let rings: Vec<Ring> = secrets.iter().map(|secret| Ring::derive(secret.as_ref())).collect::<Result<_, _>>()?;
-        if rings.is_empty() { Err(SealError::Crypto) } else { Ok(Self { rings }) }
+        let rings: Vec<Ring> = secrets
+            .iter()
+            .map(|secret| Ring::derive(secret.as_ref()))
+            .collect::<Result<_, _>>()?;
+        if rings.is_empty() {
+            Err(SealError::Crypto)
+        } else {
+            Ok(Self { rings })
+        }
     }
 
     /// The key kept in `data_dir/sealing.key`, made there on first use and readable by its owner only.
@@ -86,11 +95,16 @@ impl Sealer {
         };
         match fs::read(&path) {
             Ok(secret) if secret.len() >= 32 => Self::new(&[secret]),
-            Ok(_) => Err(failed("read")(io::Error::new(io::ErrorKind::InvalidData, "it holds fewer than 32 bytes"))),
+            Ok(_) => Err(failed("read")(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "it holds fewer than 32 bytes",
+            ))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let mut secret = [0; 32];
                 rand::fill(&mut secret)?;
-                fs::create_dir_all(data_dir).and_then(|()| write_private(&path, &secret)).map_err(failed("made"))?;
+                fs::create_dir_all(data_dir)
+                    .and_then(|()| write_private(&path, &secret))
+                    .map_err(failed("made"))?;
                 Self::new(&[secret])
             }
             Err(error) => Err(failed("read")(error)),
@@ -105,10 +119,15 @@ impl Sealer {
         let mut sealed = plain.to_vec();
         // A nonce comes from the library's own random source and the key is fit for the algorithm: there is nothing left
         // to fail but the platform itself, and then an empty token, which never opens, is the safe answer.
-        let Ok(nonce) = random::<NONCE_LEN>() else { return String::new() };
+        let Ok(nonce) = random::<NONCE_LEN>() else {
+            return String::new();
+        };
         token.extend_from_slice(&nonce);
         let key = &ring.purposes[purpose as usize];
-        if key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::empty(), &mut sealed).is_err() {
+        if key
+            .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::empty(), &mut sealed)
+            .is_err()
+        {
             return String::new();
         }
         token.extend_from_slice(&sealed);
@@ -125,7 +144,9 @@ impl Sealer {
         let (nonce, sealed) = rest.split_at_mut_checked(NONCE_LEN)?;
         let ring = self.rings.iter().find(|ring| ring.id == *id)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
-        let plain = ring.purposes[purpose as usize].open_in_place(nonce, Aad::empty(), sealed).ok()?;
+        let plain = ring.purposes[purpose as usize]
+            .open_in_place(nonce, Aad::empty(), sealed)
+            .ok()?;
         Some(plain.to_vec())
     }
 }
@@ -148,7 +169,10 @@ impl Ring {
             let key: UnboundKey = extracted.expand(&info, &AES_256_GCM)?.into();
             Ok(LessSafeKey::new(key))
         };
-        Ok(Self { id, purposes: [derive(Purpose::Session)?, derive(Purpose::Cursor)?] })
+        Ok(Self {
+            id,
+            purposes: [derive(Purpose::Session)?, derive(Purpose::Cursor)?],
+        })
     }
 }
 
@@ -176,7 +200,10 @@ mod tests {
         let sealer = sealer(&["one"]);
         let token = sealer.seal(Purpose::Session, b"hello");
         assert!(token.bytes().all(|b| b.is_ascii_graphic()));
-        assert_eq!(sealer.open(Purpose::Session, &token).as_deref(), Some(&b"hello"[..]));
+        assert_eq!(
+            sealer.open(Purpose::Session, &token).as_deref(),
+            Some(&b"hello"[..])
+        );
         assert_eq!(sealer.open(Purpose::Cursor, &token), None);
     }
 
@@ -184,8 +211,14 @@ mod tests {
     fn the_first_key_seals_and_all_open() {
         let before = sealer(&["old"]).seal(Purpose::Session, b"kept");
         let rotated = sealer(&["new", "old"]);
-        assert_eq!(rotated.open(Purpose::Session, &before).as_deref(), Some(&b"kept"[..]));
-        assert_eq!(sealer(&["old"]).open(Purpose::Session, &rotated.seal(Purpose::Session, b"x")), None);
+        assert_eq!(
+            rotated.open(Purpose::Session, &before).as_deref(),
+            Some(&b"kept"[..])
+        );
+        assert_eq!(
+            sealer(&["old"]).open(Purpose::Session, &rotated.seal(Purpose::Session, b"x")),
+            None
+        );
     }
 
     #[test]
@@ -208,11 +241,19 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let data_dir = dir.path().join("state");
         let token = Sealer::kept_in(&data_dir).unwrap().seal(Purpose::Session, b"s");
-        assert!(Sealer::kept_in(&data_dir).unwrap().open(Purpose::Session, &token).is_some());
+        assert!(
+            Sealer::kept_in(&data_dir)
+                .unwrap()
+                .open(Purpose::Session, &token)
+                .is_some()
+        );
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;
-            let mode = fs::metadata(data_dir.join("sealing.key")).unwrap().permissions().mode();
+            let mode = fs::metadata(data_dir.join("sealing.key"))
+                .unwrap()
+                .permissions()
+                .mode();
             assert_eq!(mode & 0o777, 0o600);
         }
         fs::write(data_dir.join("sealing.key"), b"short").unwrap();

@@ -13,7 +13,7 @@ use std::{
 
 use bytes::Bytes;
 use gatepost_policy::Principal;
-use gatepost_protocol::{translate::LogLevel, version::Version};
+use gatepost_protocol::{logging::LogLevel, version::Version};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
@@ -117,22 +117,41 @@ pub(crate) struct TooMuch {
 impl Sessions {
     /// No sessions yet.
     pub(crate) fn new(sealer: Arc<Sealer>, lifetime: Duration) -> Self {
-        Self { sealer, lifetime, shards: Default::default() }
+        Self {
+            sealer,
+            lifetime,
+            shards: Default::default(),
+        }
     }
 
     /// Begins a session and returns its `Mcp-Session-Id`.
-    pub(crate) fn begin(&self, session: &Session, endpoint: &str, principal: &Principal) -> Result<String, TooMuch> {
+    pub(crate) fn begin(
+        &self,
+        session: &Session,
+        endpoint: &str,
+        principal: &Principal,
+    ) -> Result<String, TooMuch> {
         let raw = |field, bytes: &[u8]| -> Result<Box<RawValue>, TooMuch> {
-            let too_much = TooMuch { field, size: bytes.len() };
+            let too_much = TooMuch {
+                field,
+                size: bytes.len(),
+            };
             if bytes.len() > MAX_CLIENT_JSON {
                 return Err(too_much);
             }
             // The bytes are a span of a message that was validated; anything else cannot get here.
-            let text = String::from_utf8(bytes.to_vec()).map_err(|_| TooMuch { field, size: bytes.len() })?;
+            let text = String::from_utf8(bytes.to_vec()).map_err(|_| TooMuch {
+                field,
+                size: bytes.len(),
+            })?;
             RawValue::from_string(text).map_err(|_| too_much)
         };
         let capabilities = raw("capabilities", &session.capabilities)?;
-        let info = session.info.as_deref().map(|info| raw("clientInfo", info)).transpose()?;
+        let info = session
+            .info
+            .as_deref()
+            .map(|info| raw("clientInfo", info))
+            .transpose()?;
         let sealed = Sealed {
             n: session.id.0,
             x: now() + self.lifetime.as_secs(),
@@ -151,7 +170,8 @@ impl Sessions {
         let plain = self.sealer.open(Purpose::Session, token)?;
         let sealed: Sealed<'_> = serde_json::from_slice(&plain).ok()?;
         let id = ConversationId(sealed.n);
-        let ours = sealed.x > now() && sealed.e == endpoint && sealed.p == (principal.issuer(), principal.subject());
+        let ours =
+            sealed.x > now() && sealed.e == endpoint && sealed.p == (principal.issuer(), principal.subject());
         if !ours || self.shard(id).ended.contains_key(&id) {
             return None;
         }
@@ -204,7 +224,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
 }
 
 #[cfg(test)]
@@ -243,7 +265,11 @@ mod tests {
         let sessions = sessions(Duration::from_secs(60));
         let token = sessions.begin(&session(), "files", &Principal::local()).unwrap();
         assert!(sessions.open(&token, "notes", &Principal::local()).is_none());
-        assert!(sessions.open(&token, "files", &Principal::new("https://id", "local")).is_none());
+        assert!(
+            sessions
+                .open(&token, "files", &Principal::new("https://id", "local"))
+                .is_none()
+        );
         let expired = self::sessions(Duration::ZERO);
         let token = expired.begin(&session(), "files", &Principal::local()).unwrap();
         assert!(expired.open(&token, "files", &Principal::local()).is_none());
@@ -276,7 +302,9 @@ mod tests {
     fn an_oversized_client_is_told_so() {
         let mut large = session();
         large.capabilities = Bytes::from(format!(r#"{{"x":"{}"}}"#, "a".repeat(MAX_CLIENT_JSON)));
-        let error = sessions(Duration::from_secs(60)).begin(&large, "files", &Principal::local()).unwrap_err();
+        let error = sessions(Duration::from_secs(60))
+            .begin(&large, "files", &Principal::local())
+            .unwrap_err();
         assert!(error.to_string().contains("capabilities"), "{error}");
     }
 }

@@ -74,7 +74,7 @@ pub(crate) enum ViewChange {
 
 /// What all servers offer.
 pub(crate) struct Catalog<S = Server> {
-    slots: Vec<Slot<S>>,
+    slots: Vec<Arc<Slot<S>>>,
     endpoints: Vec<Endpoint<S>>,
     by_name: HashMap<EndpointName, usize>,
     /// `None`: nothing is kept.
@@ -107,7 +107,10 @@ impl<S: Source> Catalog<S> {
         let plans = servers
             .into_iter()
             .map(|source| {
-                let server = config.servers.iter().find(|server| *server.name == **source.name());
+                let server = config
+                    .servers
+                    .iter()
+                    .find(|server| *server.name == **source.name());
                 Plan {
                     effects: server.map(|server| server.effects.clone()).unwrap_or_default(),
                     identity: server.map(persist::identity).unwrap_or_default(),
@@ -115,24 +118,52 @@ impl<S: Source> Catalog<S> {
                 }
             })
             .collect();
-        Self::build(plans, rules(config), Some(config.data_dir.join("catalogs")), sealer)
+        Self::build(
+            plans,
+            rules(config),
+            Some(config.data_dir.join("catalogs")),
+            sealer,
+        )
     }
 
-    fn build(plans: Vec<Plan<S>>, rules: Vec<Rules>, folder: Option<PathBuf>, sealer: Arc<Sealer>) -> Arc<Self> {
-        let slots: Vec<Slot<S>> = plans
+    fn build(
+        plans: Vec<Plan<S>>,
+        rules: Vec<Rules>,
+        folder: Option<PathBuf>,
+        sealer: Arc<Sealer>,
+    ) -> Arc<Self> {
+        let slots: Vec<Arc<Slot<S>>> = plans
             .into_iter()
-            .map(|Plan { source, effects, identity }| {
-                let kept = folder
-                    .as_ref()
-                    .and_then(|folder| persist::load(folder, source.name(), &identity, source.is_remote()));
-                Slot::new(source, effects, identity, kept)
-            })
+            .map(
+                |Plan {
+                     source,
+                     effects,
+                     identity,
+                 }| {
+                    let kept = folder.as_ref().and_then(|folder| {
+                        persist::load(folder, source.name(), &identity, source.is_remote())
+                    });
+                    Arc::new(Slot::new(source, effects, identity, kept))
+                },
+            )
             .collect();
-        let endpoints: Vec<Endpoint<S>> =
-            rules.into_iter().map(|rules| Endpoint::new(Arc::new(rules), &slots, &sealer)).collect();
-        let by_name =
-            endpoints.iter().enumerate().map(|(at, endpoint)| (endpoint.rules.name.clone(), at)).collect();
-        Arc::new(Self { slots, endpoints, by_name, folder, sealer, tasks: Mutex::default() })
+        let endpoints: Vec<Endpoint<S>> = rules
+            .into_iter()
+            .map(|rules| Endpoint::new(Arc::new(rules), &slots, &sealer))
+            .collect();
+        let by_name = endpoints
+            .iter()
+            .enumerate()
+            .map(|(at, endpoint)| (endpoint.rules.name.clone(), at))
+            .collect();
+        Arc::new(Self {
+            slots,
+            endpoints,
+            by_name,
+            folder,
+            sealer,
+            tasks: Mutex::default(),
+        })
     }
 
     /// Begins to fetch, watch and refresh every server in the background, until [`Catalog::stop`]. Call it once, inside
@@ -150,7 +181,10 @@ impl<S: Source> Catalog<S> {
 
     /// Ends what [`Catalog::start`] began. What is compiled stays.
     pub(crate) fn stop(&self) {
-        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
+        self.tasks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .abort_all();
     }
 
     /// Every endpoint: `/mcp`, the servers, the views.
@@ -166,12 +200,15 @@ impl<S: Source> Catalog<S> {
     /// Waits until each server of an endpoint has been seen or has failed once, at most 2 s; and not again for a server
     /// that somebody has already waited for so long. Afterwards its things arrive as a change of the lists.
     pub(crate) async fn settled(&self, endpoint: &EndpointName) {
-        let Some(endpoint) = self.endpoint(endpoint) else { return };
+        let Some(endpoint) = self.endpoint(endpoint) else {
+            return;
+        };
+        let patience = Instant::now() + PATIENCE;
         for slot in endpoint.members.iter().filter_map(|at| self.slots.get(*at)) {
             if slot.listing.load().is_some() {
                 continue;
             }
-            let until = *slot.patience.get_or_init(|| Instant::now() + PATIENCE);
+            let until = *slot.patience.get_or_init(|| patience);
             // Whether the time is over or the sender gone: there is nothing more to wait for.
             let _ = timeout_at(until, slot.tried.subscribe().wait_for(|tried| *tried)).await;
         }
@@ -189,18 +226,28 @@ impl<S: Source> Catalog<S> {
     pub(crate) fn report(&self) -> CatalogReport {
         let server = |slot: &Slot<S>| {
             let listing = slot.listing.load_full();
-            let count = |kind| listing.as_ref().map_or(0, |listing| listing.list(kind).items.len());
+            let count = |kind| {
+                listing
+                    .as_ref()
+                    .map_or(0, |listing| listing.list(kind).items.len())
+            };
             ServerReport {
                 server: Arc::clone(&slot.name),
                 known: listing.is_some(),
                 items: ListKind::ALL.map(count),
                 failure: slot.failure(),
-                remarks: listing.iter().flat_map(|listing| listing.remarks().cloned()).collect(),
+                remarks: listing
+                    .iter()
+                    .flat_map(|listing| listing.remarks().cloned())
+                    .collect(),
             }
         };
         let endpoint = |endpoint: &Endpoint<S>| {
             let remarks = endpoint.view.load().remarks().to_vec();
-            (!remarks.is_empty()).then(|| EndpointReport { endpoint: endpoint.rules.name.to_string(), remarks })
+            (!remarks.is_empty()).then(|| EndpointReport {
+                endpoint: endpoint.rules.name.to_string(),
+                remarks,
+            })
         };
         CatalogReport {
             servers: self.slots.iter().map(server).collect(),
@@ -214,31 +261,39 @@ impl<S: Source> Catalog<S> {
 
     /// A server's listing was replaced: compiles what shows it anew, announces what changed, keeps it on disk.
     fn changed(&self, at: usize) {
-        for endpoint in self.endpoints.iter().filter(|endpoint| endpoint.members.contains(&at)) {
+        for endpoint in self
+            .endpoints
+            .iter()
+            .filter(|endpoint| endpoint.members.contains(&at))
+        {
             endpoint.recompile(&self.slots, &self.sealer);
         }
         let Some(slot) = self.slots.get(at) else { return };
-        let (Some(folder), Some(listing)) = (self.folder.clone(), slot.listing.load_full()) else { return };
-        let (name, identity) = (Arc::clone(&slot.name), slot.identity.clone());
-        let save = move || {
-            if let Err(error) = persist::save(&folder, &name, &persist::encode(&listing, &identity)) {
-                tracing::warn!(server = &*name, %error, "failed to keep the listing in {}", folder.display());
-            }
+        let (Some(folder), Some(listing)) = (self.folder.clone(), slot.listing.load_full()) else {
+            return;
         };
-        tokio::task::spawn_blocking(save);
+        let slot = Arc::clone(slot);
+        tokio::task::spawn_blocking(move || slot.save(&folder));
     }
 
     /// A server says that a resource changed.
     fn updated(&self, at: usize, uri: &Arc<str>) {
         let Some(slot) = self.slots.get(at) else { return };
-        for endpoint in self.endpoints.iter().filter(|endpoint| endpoint.members.contains(&at)) {
-            endpoint.announce(ViewChange::Updated { server: Arc::clone(&slot.name), uri: Arc::clone(uri) });
+        for endpoint in self
+            .endpoints
+            .iter()
+            .filter(|endpoint| endpoint.members.contains(&at))
+        {
+            endpoint.announce(ViewChange::Updated {
+                server: Arc::clone(&slot.name),
+                uri: Arc::clone(uri),
+            });
         }
     }
 }
 
 impl<S: Source> Endpoint<S> {
-    fn new(rules: Arc<Rules>, slots: &[Slot<S>], sealer: &Arc<Sealer>) -> Self {
+    fn new(rules: Arc<Rules>, slots: &[Arc<Slot<S>>], sealer: &Arc<Sealer>) -> Self {
         let shows = |slot: &Slot<S>| match &rules.name {
             EndpointName::Named(name) if rules.single => slot.name == *name,
             _ => true,
@@ -246,15 +301,25 @@ impl<S: Source> Endpoint<S> {
         let members: Vec<usize> = (0..slots.len()).filter(|at| shows(&slots[*at])).collect();
         let view = compile(&rules, &members, slots, sealer);
         let changes = broadcast::Sender::new(ANNOUNCEMENTS);
-        Self { rules, members, view: ArcSwap::from_pointee(view), compiling: Mutex::new(()), changes }
+        Self {
+            rules,
+            members,
+            view: ArcSwap::from_pointee(view),
+            compiling: Mutex::new(()),
+            changes,
+        }
     }
 
-    fn recompile(&self, slots: &[Slot<S>], sealer: &Arc<Sealer>) {
+    fn recompile(&self, slots: &[Arc<Slot<S>>], sealer: &Arc<Sealer>) {
         let guard = self.compiling.lock().unwrap_or_else(PoisonError::into_inner);
         let new = Arc::new(compile(&self.rules, &self.members, slots, sealer));
         let old = self.view.swap(Arc::clone(&new));
         drop(guard);
-        for remark in new.remarks().iter().filter(|remark| !old.remarks().contains(remark)) {
+        for remark in new
+            .remarks()
+            .iter()
+            .filter(|remark| !old.remarks().contains(remark))
+        {
             tracing::warn!(endpoint = %self.rules.name, "{remark}");
         }
         let same = |kind| new.same_list(&old, kind);
@@ -275,8 +340,16 @@ impl<S: Source> Endpoint<S> {
     }
 }
 
-fn compile<S: Source>(rules: &Arc<Rules>, members: &[usize], slots: &[Slot<S>], sealer: &Arc<Sealer>) -> View<S> {
-    let members = members.iter().filter_map(|at| Some(slots.get(*at)?.member())).collect();
+fn compile<S: Source>(
+    rules: &Arc<Rules>,
+    members: &[usize],
+    slots: &[Arc<Slot<S>>],
+    sealer: &Arc<Sealer>,
+) -> View<S> {
+    let members = members
+        .iter()
+        .filter_map(|at| Some(slots.get(*at)?.member()))
+        .collect();
     View::compile(Arc::clone(rules), members, Arc::clone(sealer))
 }
 
@@ -295,7 +368,12 @@ fn rules(config: &Config) -> Vec<Rules> {
     }
     let named = |name: &str| EndpointName::Named(name.into());
     if config.endpoints.servers {
-        rules.extend(config.servers.iter().map(|server| plain(named(&server.name), true)));
+        rules.extend(
+            config
+                .servers
+                .iter()
+                .map(|server| plain(named(&server.name), true)),
+        );
     }
     rules.extend(config.views.iter().map(|view| Rules {
         name: named(&view.name),

@@ -3,6 +3,7 @@
 
 use std::{
     hash::{BuildHasher, RandomState},
+    path::Path,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicU8, Ordering},
@@ -21,6 +22,7 @@ use super::{
     Catalog,
     demand::Demand,
     listing::{self, Bounds, List, ListError, Listing},
+    persist,
     source::{About, ListKind, Source},
     view::Member,
 };
@@ -70,6 +72,7 @@ pub(super) struct Slot<S> {
     /// Until when lists wait for the first refresh; set by the first that does.
     pub(super) patience: OnceLock<Instant>,
     failure: Mutex<Option<String>>,
+    saving: Mutex<()>,
     pending: AtomicU8,
     announced: Notify,
 }
@@ -88,6 +91,7 @@ impl<S: Source> Slot<S> {
             tried: watch::Sender::new(false),
             patience: OnceLock::new(),
             failure: Mutex::new(None),
+            saving: Mutex::new(()),
             pending: AtomicU8::new(0),
             announced: Notify::new(),
         }
@@ -101,6 +105,19 @@ impl<S: Source> Slot<S> {
             listing: self.listing.load_full(),
             effects: Arc::clone(&self.effects),
             demand: Arc::clone(&self.demand),
+        }
+    }
+
+    /// Keeps the listing on disk. Blocks. One save at a time, each of what is newest, so that an older listing never
+    /// replaces a newer.
+    pub(super) fn save(&self, folder: &Path) {
+        let _saving = self.saving.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(listing) = self.listing.load_full() else {
+            return;
+        };
+        let saved = persist::save(folder, &self.name, &persist::encode(&listing, &self.identity));
+        if let Err(error) = saved {
+            tracing::warn!(server = &*self.name, %error, "failed to keep the listing in {}", folder.display());
         }
     }
 

@@ -206,7 +206,9 @@ async fn a_list_that_is_not_declared_delays_nothing_for_long() {
 async fn a_list_waits_two_seconds_for_a_new_server_and_only_once() {
     let slow = Arc::new(Fake::new("slow").tools(&["x"]));
     slow.set_delay(Duration::from_secs(10));
-    let catalog = Catalog::build(vec![plan(&slow)], vec![all()], None, sealer());
+    let slower = Arc::new(Fake::new("slower"));
+    slower.set_delay(Duration::from_secs(600));
+    let catalog = Catalog::build(vec![plan(&slower), plan(&slow)], vec![all()], None, sealer());
     catalog.start();
     let mut changes = catalog.changes(&ALL);
     let began = Instant::now();

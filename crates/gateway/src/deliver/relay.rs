@@ -20,6 +20,7 @@ use crate::{
     answer::Answer,
     conversation::OpenCall,
     gate::Gate,
+    inbound::Carrier,
     receive::request_id,
     upstream::{CallError, Events, Incoming, response_of},
 };
@@ -59,15 +60,34 @@ enum Step {
 }
 
 impl Relay {
-    pub(super) fn new(gate: &Arc<Gate>, exchange: Exchange, open_call: Option<OpenCall>, phase: Phase) -> Self {
-        Self { gate: Arc::clone(gate), exchange, _open_call: open_call, phase, questions: FuturesUnordered::new() }
+    pub(super) fn new(
+        gate: &Arc<Gate>,
+        exchange: Exchange,
+        open_call: Option<OpenCall>,
+        phase: Phase,
+    ) -> Self {
+        Self {
+            gate: Arc::clone(gate),
+            exchange,
+            _open_call: open_call,
+            phase,
+            questions: FuturesUnordered::new(),
+        }
     }
 
-    pub(super) fn into_answer(self) -> Answer {
-        Answer::Messages(Box::pin(self.into_messages()))
+    /// The rest of the call as the client's answer, after what has been taken from it already.
+    pub(super) fn into_answer(self, first: Option<Bytes>) -> Answer {
+        let inbound = Arc::clone(&self.exchange.inbound);
+        let messages = Box::pin(stream::iter(first).chain(self.into_messages()));
+        match inbound.client.conversation {
+            Some(session) if inbound.carrier() == Carrier::Http && !inbound.client.version.is_modern() => {
+                Answer::Resumable(session, inbound.client.version, messages)
+            }
+            _ => Answer::Messages(messages),
+        }
     }
 
-    pub(super) fn into_messages(self) -> impl futures_util::Stream<Item = Bytes> + Send {
+    fn into_messages(self) -> impl futures_util::Stream<Item = Bytes> + Send {
         stream::unfold(self, |mut relay| async move {
             let message = match relay.next().await? {
                 Item::More(message) | Item::Last(_, message) => message,
@@ -155,12 +175,21 @@ impl Relay {
         let server_id = request_id(question);
         let client = &self.exchange.inbound.client;
         let Some(conversation) = client.conversation.filter(|_| !client.version.is_modern()) else {
-            let refusal = error_response(Some(&server_id), METHOD_NOT_FOUND, "this client cannot be asked", None);
+            let refusal = error_response(
+                Some(&server_id),
+                METHOD_NOT_FOUND,
+                "this client cannot be asked",
+                None,
+            );
             self.questions.push(Box::pin(std::future::ready(Some(refusal))));
             return None;
         };
         let mut asked = self.gate.conversations.ask(conversation);
-        let message = question.rewrite().id(asked.id().to_string().into_bytes()).remove_meta("progressToken").finish();
+        let message = question
+            .rewrite()
+            .id(asked.id().to_string().into_bytes())
+            .remove_meta("progressToken")
+            .finish();
         self.questions.push(Box::pin(async move {
             let answer = (&mut asked.answer).await.ok()?;
             Some(answer.rewrite().id(server_id.to_vec()).finish())

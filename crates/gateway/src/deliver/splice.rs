@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use futures_util::{Stream, stream};
-use gatepost_protocol::framing::{IdSplicer, Seen, SpliceEdits};
+use gatepost_protocol::framing::{IdSplicer, Seen};
 
 use super::Exchange;
 use crate::{
@@ -23,22 +23,30 @@ pub(super) fn begin(
     partial: Partial,
     exchange: &Exchange,
 ) -> Result<Begun<impl Stream<Item = Result<Bytes, Broken>> + Send + use<>>, CallError> {
-    if !exchange.may_splice() {
+    let facts = exchange.server.known();
+    let plan = exchange.plan(facts.as_deref());
+    if !plan.is_streamable() {
         return Ok(Begun::Other(partial));
     }
-    let mut splicer = IdSplicer::new(SpliceEdits { id: exchange.id.clone(), ..SpliceEdits::default() });
+    let mut splicer = plan.splicer(exchange.id.clone());
     let mut ready = Vec::new();
-    splicer.feed(&partial.head, &mut ready).map_err(|error| {
-        partial.context.error(Cause::Nonsense(error.to_string()), false)
-    })?;
+    splicer
+        .feed(&partial.head, &mut ready)
+        .map_err(|error| partial.context.error(Cause::Nonsense(error.to_string()), false))?;
     if splicer.seen() != Some(Seen::Result) {
         return Ok(Begun::Other(partial));
     }
     ready.reverse();
-    let passing = Passing { partial, splicer, ready, ended: false };
-    Ok(Begun::Result(stream::try_unfold(passing, |mut passing| async move {
-        Ok(passing.next().await?.map(|chunk| (chunk, passing)))
-    })))
+    let passing = Passing {
+        partial,
+        splicer,
+        ready,
+        ended: false,
+    };
+    Ok(Begun::Result(stream::try_unfold(
+        passing,
+        |mut passing| async move { Ok(passing.next().await?.map(|chunk| (chunk, passing))) },
+    )))
 }
 
 struct Passing {

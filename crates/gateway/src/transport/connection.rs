@@ -12,9 +12,9 @@ use gatepost_protocol::{envelope::Message, version::Era};
 use crate::{
     answer::{Answer, Messages},
     gate::{Endpoint, Gate},
-    here, listen,
+    here,
     inbound::{Arrival, Carrier, Client, RequestId},
-    path,
+    listen, path,
     receive::{self, META_VERSION, Refused, internal, request_id},
     refusal::Refusal,
     respond::{self, About},
@@ -47,7 +47,9 @@ pub struct Connection {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The gate has no such endpoint.
-    #[error("there is no server or view `{0}`; it is not in the configuration, or `endpoints` switches it off")]
+    #[error(
+        "there is no server or view `{0}`; it is not in the configuration, or `endpoints` switches it off"
+    )]
     NoEndpoint(String),
     /// No random bytes.
     #[error(transparent)]
@@ -60,8 +62,15 @@ impl Connection {
     /// # Errors
     /// When there is no such endpoint.
     pub fn open(gate: &Arc<Gate>, path: &str) -> Result<Self, OpenError> {
-        let endpoint = gate.endpoint(path).ok_or_else(|| OpenError::NoEndpoint(path.to_owned()))?;
-        Ok(Self { gate: Arc::clone(gate), endpoint, id: ConversationId::new()?, client: Mutex::new(None) })
+        let endpoint = gate
+            .endpoint(path)
+            .ok_or_else(|| OpenError::NoEndpoint(path.to_owned()))?;
+        Ok(Self {
+            gate: Arc::clone(gate),
+            endpoint,
+            id: ConversationId::new()?,
+            client: Mutex::new(None),
+        })
     }
 
     /// Sends one message and returns what comes back for it: nothing for a notification; for a request any number of
@@ -99,11 +108,18 @@ impl Connection {
         path::spoken(&self.gate, admitted, message, client).await
     }
 
-    fn client_of(&self, message: &Message, principal: &gatepost_policy::Principal) -> Result<Client, Refused> {
+    fn client_of(
+        &self,
+        message: &Message,
+        principal: &gatepost_policy::Principal,
+    ) -> Result<Client, Refused> {
         let mut known = self.client.lock().unwrap_or_else(PoisonError::into_inner);
         if let Message::Request(request) = message {
             let refused = |era| {
-                let about = About { id: Some(request_id(request)), era: Some(era) };
+                let about = About {
+                    id: Some(request_id(request)),
+                    era: Some(era),
+                };
                 move |refusal| (refusal, about)
             };
             if request.meta(META_VERSION).is_some() {
@@ -123,7 +139,9 @@ impl Connection {
                 .ok_or_else(|| refused(Era::Modern)(Refusal::NoSession));
         }
         // A notification or response needs no handshake to be understood; without one it can only concern this connection.
-        Ok(known.clone().unwrap_or_else(|| receive::nobody(principal, Some(self.id))))
+        Ok(known
+            .clone()
+            .unwrap_or_else(|| receive::nobody(principal, Some(self.id))))
     }
 
     fn with_level(&self, mut client: Client) -> Client {
@@ -146,9 +164,23 @@ impl Connection {
     }
 
     fn session(&self) -> Option<Session> {
-        let client = self.client.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
-        let Client { version, capabilities, info, .. } = client;
-        Some(Session { id: self.id, version, capabilities, info })
+        let client = self
+            .client
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()?;
+        let Client {
+            version,
+            capabilities,
+            info,
+            ..
+        } = client;
+        Some(Session {
+            id: self.id,
+            version,
+            capabilities,
+            info,
+        })
     }
 }
 
@@ -156,23 +188,23 @@ impl Connection {
 pub(crate) fn messages(answer: Answer) -> Messages {
     match answer {
         Answer::Whole { body, .. } => Box::pin(stream::once(std::future::ready(join(&body)))),
-        Answer::Chunks(mut chunks) => Box::pin(
-            stream::once(async move {
-                let mut joined = BytesMut::new();
-                while let Some(chunk) = chunks.next().await {
-                    match chunk {
-                        Ok(chunk) => joined.put_slice(&chunk),
-                        Err(error) => {
-                            let message = internal(&*error).to_string();
-                            return error_line(&message);
-                        }
+        Answer::Chunks(mut chunks) => Box::pin(stream::once(async move {
+            let mut joined = BytesMut::new();
+            while let Some(chunk) = chunks.next().await {
+                match chunk {
+                    Ok(chunk) => joined.put_slice(&chunk),
+                    Err(error) => {
+                        let message = internal(&*error).to_string();
+                        return error_line(&message);
                     }
                 }
-                joined.freeze()
-            }),
-        ),
-        Answer::Messages(messages) => messages,
-        Answer::Accepted | Answer::Ended | Answer::Cancelled => Box::pin(stream::empty()),
+            }
+            joined.freeze()
+        })),
+        Answer::Messages(messages) | Answer::Resumable(_, _, messages) => messages,
+        Answer::Resumed(_) | Answer::Accepted | Answer::Ended | Answer::Cancelled => {
+            Box::pin(stream::empty())
+        }
     }
 }
 

@@ -24,9 +24,16 @@ use crate::{
 const MOST: usize = 100;
 
 /// Answers every message of a batch: as an array when all answers are at hand, else on one event stream.
-pub(super) async fn answer(gate: &Arc<Gate>, admitted: &Admitted, messages: Vec<Bytes>) -> Result<Answer, Refused> {
+pub(super) async fn answer(
+    gate: &Arc<Gate>,
+    admitted: &Admitted,
+    messages: Vec<Bytes>,
+) -> Result<Answer, Refused> {
     if messages.is_empty() || messages.len() > MOST {
-        return Err((Refusal::params(format!("a batch holds 1 to {MOST} messages")), About::default()));
+        return Err((
+            Refusal::params(format!("a batch holds 1 to {MOST} messages")),
+            About::default(),
+        ));
     }
     let arrival = admitted.arrival();
     let answers = join_all(messages.into_iter().map(|message| {
@@ -37,12 +44,21 @@ pub(super) async fn answer(gate: &Arc<Gate>, admitted: &Admitted, messages: Vec<
             request_id: arrival.request_id,
         };
         async move {
-            one(gate, arrival, message).await.unwrap_or_else(|(refusal, about)| respond::refuse(&refusal, &about))
+            one(gate, arrival, message)
+                .await
+                .unwrap_or_else(|(refusal, about)| respond::refuse(&refusal, &about))
         }
     }))
     .await;
-    if answers.iter().any(|answer| matches!(answer, Answer::Messages(_) | Answer::Chunks(_))) {
-        return Ok(Answer::Messages(Box::pin(stream::iter(answers).flat_map_unordered(None, |answer| Box::pin(messages_of(answer))))));
+    if answers.iter().any(|answer| {
+        matches!(
+            answer,
+            Answer::Messages(_) | Answer::Resumable(..) | Answer::Chunks(_)
+        )
+    }) {
+        return Ok(Answer::Messages(Box::pin(
+            stream::iter(answers).flat_map_unordered(None, |answer| Box::pin(messages_of(answer))),
+        )));
     }
     let responses: Vec<Bytes> = answers.into_iter().filter_map(whole).collect();
     if responses.is_empty() {
@@ -63,14 +79,19 @@ async fn one(gate: &Arc<Gate>, arrival: Arrival, message: Bytes) -> Result<Answe
     if let Ok(Message::Request(request)) = receive::parse(message.clone())
         && request.method() == "initialize"
     {
-        let about = About { id: Some(receive::request_id(&request)), era: None };
+        let about = About {
+            id: Some(receive::request_id(&request)),
+            era: None,
+        };
         return Err((Refusal::Batch, about));
     }
     path::posted(gate, admitted, message).await
 }
 
 fn whole(answer: Answer) -> Option<Bytes> {
-    let Answer::Whole { body, .. } = answer else { return None };
+    let Answer::Whole { body, .. } = answer else {
+        return None;
+    };
     let mut joined = BytesMut::with_capacity(body.iter().map(Bytes::len).sum());
     body.iter().for_each(|piece| joined.put_slice(piece));
     Some(joined.freeze())
@@ -78,7 +99,7 @@ fn whole(answer: Answer) -> Option<Bytes> {
 
 fn messages_of(answer: Answer) -> crate::answer::Messages {
     match answer {
-        Answer::Messages(messages) => messages,
+        Answer::Messages(messages) | Answer::Resumable(_, _, messages) => messages,
         Answer::Chunks(mut chunks) => Box::pin(stream::once(async move {
             let mut joined = BytesMut::new();
             while let Some(Ok(chunk)) = chunks.next().await {

@@ -28,12 +28,19 @@ pub(crate) type Broken = Box<dyn std::error::Error + Send + Sync>;
 pub(crate) type Chunks = Pin<Box<dyn Stream<Item = Result<Bytes, Broken>> + Send>>;
 
 /// Reads a request's body: whole, at most `limit` bytes, within `patience`.
-pub(crate) async fn collect<B>(request: http::Request<B>, limit: u64, patience: Duration) -> Result<Bytes, Refusal>
+pub(crate) async fn collect<B>(
+    request: http::Request<B>,
+    limit: u64,
+    patience: Duration,
+) -> Result<Bytes, Refusal>
 where
     B: Body<Data = Bytes> + Unpin,
     B::Error: std::fmt::Display,
 {
-    let declared = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    let declared = request
+        .headers()
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse().ok());
     if declared.is_some_and(|declared: u64| declared > limit) {
         return Err(Refusal::TooLarge { limit });
     }
@@ -62,7 +69,9 @@ where
         }
         Ok(rest.map_or(first, BytesMut::freeze))
     };
-    tokio::time::timeout(patience, reading).await.unwrap_or(Err(Refusal::SlowBody(patience)))
+    tokio::time::timeout(patience, reading)
+        .await
+        .unwrap_or(Err(Refusal::SlowBody(patience)))
 }
 
 /// The body of an answer.
@@ -88,17 +97,29 @@ impl Outgoing {
     pub(crate) fn whole(pieces: SmallVec<[Bytes; 3]>) -> Self {
         let mut pieces: SmallVec<[Bytes; 3]> = pieces.into_iter().filter(|piece| !piece.is_empty()).collect();
         pieces.reverse();
-        Self { kind: Kind::Whole(pieces), _busy: None }
+        Self {
+            kind: Kind::Whole(pieces),
+            _busy: None,
+        }
     }
 
     /// A body that arrives while it is sent.
     pub(crate) fn chunks(chunks: Chunks) -> Self {
-        Self { kind: Kind::Chunks(chunks), _busy: None }
+        Self {
+            kind: Kind::Chunks(chunks),
+            _busy: None,
+        }
     }
 
     /// Server-sent events, with a comment whenever nothing else is said for a while.
     pub(crate) fn events(stream: Chunks) -> Self {
-        Self { kind: Kind::Events { stream, quiet: Box::pin(sleep(KEEP_ALIVE)) }, _busy: None }
+        Self {
+            kind: Kind::Events {
+                stream,
+                quiet: Box::pin(sleep(KEEP_ALIVE)),
+            },
+            _busy: None,
+        }
     }
 
     pub(crate) fn busy(mut self, busy: Busy) -> Self {
@@ -153,16 +174,25 @@ mod tests {
 
     type Pieces = Vec<Result<Frame<Bytes>, Infallible>>;
 
-    fn request(pieces: &[&'static str]) -> http::Request<impl Body<Data = Bytes, Error = Infallible> + Unpin> {
-        let frames: Pieces = pieces.iter().map(|piece| Ok(Frame::data(Bytes::from_static(piece.as_bytes())))).collect();
+    fn request(
+        pieces: &[&'static str],
+    ) -> http::Request<impl Body<Data = Bytes, Error = Infallible> + Unpin> {
+        let frames: Pieces = pieces
+            .iter()
+            .map(|piece| Ok(Frame::data(Bytes::from_static(piece.as_bytes()))))
+            .collect();
         http::Request::new(StreamBody::new(stream::iter(frames)))
     }
 
     #[tokio::test]
     async fn a_body_is_bounded_whether_or_not_it_declares_its_size() {
-        let whole = collect(request(&["he", "llo", "!"]), 6, Duration::from_secs(1)).await.unwrap();
+        let whole = collect(request(&["he", "llo", "!"]), 6, Duration::from_secs(1))
+            .await
+            .unwrap();
         assert_eq!(whole, "hello!");
-        let refusal = collect(request(&["he", "llo", "!"]), 5, Duration::from_secs(1)).await.unwrap_err();
+        let refusal = collect(request(&["he", "llo", "!"]), 5, Duration::from_secs(1))
+            .await
+            .unwrap_err();
         assert!(matches!(refusal, Refusal::TooLarge { limit: 5 }));
         let mut declared = request(&[]);
         declared.headers_mut().insert(header::CONTENT_LENGTH, 6.into());
@@ -173,7 +203,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_body_that_stops_is_given_up() {
         let stuck = stream::pending::<Result<Frame<Bytes>, Infallible>>();
-        let refusal = collect(http::Request::new(StreamBody::new(stuck)), 5, Duration::from_secs(3)).await.unwrap_err();
+        let refusal = collect(
+            http::Request::new(StreamBody::new(stuck)),
+            5,
+            Duration::from_secs(3),
+        )
+        .await
+        .unwrap_err();
         assert!(matches!(refusal, Refusal::SlowBody(_)));
     }
 

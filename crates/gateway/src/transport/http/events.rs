@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use gatepost_protocol::framing::sse::sse_event;
+use gatepost_protocol::framing::sse::{sse_event, sse_head};
 
 use super::body::{Broken, Chunks};
 use crate::answer::Messages;
@@ -12,13 +12,24 @@ const COPY_UP_TO: usize = 16 * 1024;
 
 /// Wraps each message into an event.
 pub(crate) fn stream(messages: Messages) -> Chunks {
-    Box::pin(messages.flat_map(|message| stream::iter(event(message).into_iter().map(Ok::<_, Broken>))))
+    wrap(messages, None)
 }
 
-fn event(message: Bytes) -> smallvec::SmallVec<[Bytes; 3]> {
+/// Wraps each message into an event of this name; the 2024-11-05 transport asks for it.
+pub(crate) fn named_stream(messages: Messages, name: &'static str) -> Chunks {
+    wrap(messages, Some(name))
+}
+
+fn wrap(messages: Messages, name: Option<&'static str>) -> Chunks {
+    Box::pin(
+        messages.flat_map(move |message| stream::iter(event(message, name).into_iter().map(Ok::<_, Broken>))),
+    )
+}
+
+fn event(message: Bytes, name: Option<&str>) -> smallvec::SmallVec<[Bytes; 3]> {
     if message.len() <= COPY_UP_TO || memchr::memchr2(b'\n', b'\r', &message).is_some() {
-        smallvec::smallvec![sse_event(&message, None, None)]
+        smallvec::smallvec![sse_event(&message, None, name)]
     } else {
-        smallvec::smallvec![Bytes::from_static(b"data: "), message, Bytes::from_static(b"\n\n")]
+        smallvec::smallvec![sse_head(None, name), message, Bytes::from_static(b"\n\n")]
     }
 }

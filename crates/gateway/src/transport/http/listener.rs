@@ -45,7 +45,12 @@ impl Listener {
                 Kind::Unix(tokio::net::UnixListener::bind(path)?, path.clone())
             }
             #[cfg(not(unix))]
-            Listen::Unix(_) => return Err(io::Error::new(io::ErrorKind::Unsupported, "unix sockets need a Unix system")),
+            Listen::Unix(_) => {
+                return Err(io::Error::new(
+                    io::ErrorKind::Unsupported,
+                    "unix sockets need a Unix system",
+                ));
+            }
         };
         Ok(Self { kind })
     }
@@ -100,12 +105,20 @@ impl Drop for Listener {
 #[cfg(unix)]
 async fn remove_stale(path: &std::path::Path) -> io::Result<()> {
     use std::os::unix::fs::FileTypeExt;
-    let Ok(metadata) = std::fs::symlink_metadata(path) else { return Ok(()) };
+    let Ok(metadata) = std::fs::symlink_metadata(path) else {
+        return Ok(());
+    };
     if !metadata.file_type().is_socket() {
-        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is a file of that name which is not a socket"));
+        return Err(io::Error::new(
+            io::ErrorKind::AlreadyExists,
+            "there is a file of that name which is not a socket",
+        ));
     }
     match tokio::net::UnixStream::connect(path).await {
-        Ok(_) => Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens on this socket")),
+        Ok(_) => Err(io::Error::new(
+            io::ErrorKind::AddrInUse,
+            "another process listens on this socket",
+        )),
         Err(_) => std::fs::remove_file(path),
     }
 }

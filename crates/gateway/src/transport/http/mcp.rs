@@ -9,13 +9,18 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header
 use hyper::body::Incoming;
 use smallvec::smallvec;
 
-use super::{Front, batch, body::{Outgoing, collect}, events, json, refused};
+use super::{
+    Front, batch,
+    body::{Chunks, Outgoing, collect},
+    events, json, refused,
+};
 use crate::{
     admit::Admitted,
     answer::Answer,
-    here, listen,
+    gate::Gate,
+    here,
     inbound::{Arrival, Carrier, RequestId},
-    path,
+    listen, path,
     receive::{self, Refused, SESSION_HEADER, VERSION_HEADER},
     refusal::Refusal,
     respond::{self, About},
@@ -28,34 +33,62 @@ const ALLOWED: &str = "POST, GET, DELETE";
 pub(super) async fn answer(front: &Front, request: Request<Incoming>) -> Response<Outgoing> {
     let id = RequestId::next(front.gate.id_seed);
     let mut response = match arrive(front, request, id).await {
-        Ok(answer) => render(answer),
+        Ok(answer) => render(&front.gate, answer),
         Err((refusal, about)) => {
             front.gate.metrics.refused(&refusal);
             tracing::debug!(target: "gatepost::http", request = %id, %refusal, "refused");
-            with_headers(&refusal, render(respond::refuse(&refusal, &about)))
+            with_headers(&refusal, render(&front.gate, respond::refuse(&refusal, &about)))
         }
     };
     response.headers_mut().insert("x-request-id", id.header());
     response
 }
 
-async fn arrive(front: &Front, mut request: Request<Incoming>, request_id: RequestId) -> Result<Answer, Refused> {
+async fn arrive(
+    front: &Front,
+    mut request: Request<Incoming>,
+    request_id: RequestId,
+) -> Result<Answer, Refused> {
     let unread = |refusal| (refusal, About::default());
     // Whether a browser may speak to us comes before everything, even before who asks (eras.md 1.1, row 1).
-    front.allowed.check(request.uri(), request.headers()).map_err(unread)?;
-    let name = request.uri().path().trim_start_matches("/mcp").trim_start_matches('/');
-    let missing = || unread(Refusal::NoEndpoint(gatepost_policy::Printable(request.uri().path()).to_string()));
+    front
+        .allowed
+        .check(request.uri(), request.headers())
+        .map_err(unread)?;
+    let name = request
+        .uri()
+        .path()
+        .trim_start_matches("/mcp")
+        .trim_start_matches('/');
+    let missing = || {
+        unread(Refusal::NoEndpoint(
+            gatepost_policy::Printable(request.uri().path()).to_string(),
+        ))
+    };
     let endpoint = front.gate.endpoint(name).ok_or_else(missing)?;
     let headers = std::mem::take(request.headers_mut());
     // The body's length is still needed to refuse it before it is read.
     if let Some(length) = headers.get(header::CONTENT_LENGTH) {
-        request.headers_mut().insert(header::CONTENT_LENGTH, length.clone());
+        request
+            .headers_mut()
+            .insert(header::CONTENT_LENGTH, length.clone());
     }
-    let admitted = path::enter(&front.gate, Arrival { endpoint, headers, carrier: Carrier::Http, request_id })?;
+    let admitted = path::enter(
+        &front.gate,
+        Arrival {
+            endpoint,
+            headers,
+            carrier: Carrier::Http,
+            request_id,
+        },
+    )?;
     match *request.method() {
         Method::POST => post(front, admitted, request).await,
         Method::GET | Method::DELETE => sessions(front, &admitted, request.method()).await.map_err(unread),
-        _ => Err(unread(Refusal::Verb { method: request.method().to_string(), allowed: ALLOWED })),
+        _ => Err(unread(Refusal::Verb {
+            method: request.method().to_string(),
+            allowed: ALLOWED,
+        })),
     }
 }
 
@@ -64,16 +97,24 @@ async fn post(front: &Front, admitted: Admitted, request: Request<Incoming>) -> 
     let headers = &admitted.arrival().headers;
     content_type(headers).map_err(unread)?;
     accept(headers).map_err(unread)?;
-    let body = collect(request, front.body_limit, front.body_patience).await.map_err(unread)?;
+    let body = collect(request, front.body_limit, front.body_patience)
+        .await
+        .map_err(unread)?;
     if !starts_like_a_batch(&body) {
         return path::posted(&front.gate, admitted, body).await;
     }
     // 2025-03-26 basic/index#Batching: receivers must take them; no version before or after has them.
     let session = admitted.arrival().headers.contains_key(SESSION_HEADER);
-    if !session || receive::open_session(&front.gate, &admitted).map_err(unread)?.version != Version::V2025_03_26 {
+    if !session
+        || receive::open_session(&front.gate, &admitted)
+            .map_err(unread)?
+            .version
+            != Version::V2025_03_26
+    {
         return Err(unread(Refusal::Batch));
     }
-    let messages = Batch::split(&body, Strictness::Edge).map_err(|error| unread(Refusal::Malformed(error)))?;
+    let messages =
+        Batch::split(&body, Strictness::Edge).map_err(|error| unread(Refusal::Malformed(error)))?;
     batch::answer(&front.gate, &admitted, messages).await
 }
 
@@ -86,7 +127,11 @@ async fn sessions(front: &Front, admitted: &Admitted, method: &Method) -> Result
     let headers = &admitted.arrival().headers;
     let endpoint = &admitted.arrival().endpoint;
     let era = ClientEra::classify(&ClientFacts {
-        verb: if method == Method::GET { HttpVerb::Get } else { HttpVerb::Delete },
+        verb: if method == Method::GET {
+            HttpVerb::Get
+        } else {
+            HttpVerb::Delete
+        },
         method: None,
         version_header: headers.get(VERSION_HEADER).and_then(|value| value.to_str().ok()),
         modern_meta: false,
@@ -97,25 +142,46 @@ async fn sessions(front: &Front, admitted: &Admitted, method: &Method) -> Result
     match era {
         ClientEra::SessionStream => {
             let session = receive::open_session(&front.gate, admitted)?;
-            Ok(Answer::Messages(listen::session_stream(&front.gate, endpoint, &session)))
+            if let Some(last) = headers.get("last-event-id").and_then(|value| value.to_str().ok())
+                && let Some(rest) = front.gate.resumable.resume(session.id, last)
+            {
+                return Ok(Answer::Resumed(rest));
+            }
+            Ok(Answer::Messages(listen::session_stream(
+                &front.gate,
+                endpoint,
+                &session,
+            )))
         }
         ClientEra::SessionEnd => {
             let session = receive::open_session(&front.gate, admitted)?;
             here::end_session(&front.gate, endpoint, &session).await;
             Ok(Answer::Ended)
         }
-        _ => Err(Refusal::Verb { method: method.to_string(), allowed: "POST" }),
+        _ => Err(Refusal::Verb {
+            method: method.to_string(),
+            allowed: "POST",
+        }),
     }
 }
 
 /// A page of another site can send a form or plain text without asking; it cannot send JSON.
-fn content_type(headers: &HeaderMap) -> Result<(), Refusal> {
-    let value = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
-    let essence = value.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+pub(super) fn content_type(headers: &HeaderMap) -> Result<(), Refusal> {
+    let value = headers
+        .get(header::CONTENT_TYPE)
+        .map(HeaderValue::as_bytes)
+        .unwrap_or_default();
+    let essence = value
+        .split(|byte| *byte == b';')
+        .next()
+        .unwrap_or_default()
+        .trim_ascii();
     if essence.eq_ignore_ascii_case(b"application/json") {
         return Ok(());
     }
-    Err(Refusal::ContentType(gatepost_policy::Printable(&String::from_utf8_lossy(value)).to_string()))
+    Err(Refusal::ContentType(
+        gatepost_policy::Printable(&String::from_utf8_lossy(value)).to_string(),
+    ))
 }
 
 /// Both forms of an answer must be welcome, for it is the server that chooses. A client that says nothing takes all.
@@ -126,19 +192,37 @@ fn accept(headers: &HeaderMap) -> Result<(), Refusal> {
     }
     let welcome = values.any(|value| {
         let ranges = value.as_bytes().split(|byte| *byte == b',');
-        ranges.map(|range| range.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii()).any(|range| {
-            [&b"application/json"[..], b"text/event-stream", b"*/*", b"application/*", b"text/*"]
+        ranges
+            .map(|range| {
+                range
+                    .split(|byte| *byte == b';')
+                    .next()
+                    .unwrap_or_default()
+                    .trim_ascii()
+            })
+            .any(|range| {
+                [
+                    &b"application/json"[..],
+                    b"text/event-stream",
+                    b"*/*",
+                    b"application/*",
+                    b"text/*",
+                ]
                 .iter()
                 .any(|known| range.eq_ignore_ascii_case(known))
-        })
+            })
     });
     if welcome { Ok(()) } else { Err(Refusal::Accept) }
 }
 
 /// The HTTP form of an answer.
-fn render(answer: Answer) -> Response<Outgoing> {
+pub(super) fn render(gate: &Gate, answer: Answer) -> Response<Outgoing> {
     match answer {
-        Answer::Whole { status, body, session } => {
+        Answer::Whole {
+            status,
+            body,
+            session,
+        } => {
             let mut response = json(status, body);
             if let Some(session) = session.and_then(|session| HeaderValue::try_from(session).ok()) {
                 response.headers_mut().insert(SESSION_HEADER, session);
@@ -150,24 +234,37 @@ fn render(answer: Answer) -> Response<Outgoing> {
             *response.body_mut() = Outgoing::chunks(chunks);
             response
         }
-        Answer::Messages(messages) => {
-            let mut response = Response::new(Outgoing::events(events::stream(messages)));
-            let headers = response.headers_mut();
-            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-            // 2026-07-28 streamable-http#Receiving Messages: tells nginx and its kin not to hold events back.
-            headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-            response
+        Answer::Messages(messages) => event_stream(events::stream(messages)),
+        Answer::Resumable(session, version, messages) => {
+            event_stream(gate.resumable.record(session, version, messages))
         }
+        Answer::Resumed(chunks) => event_stream(chunks),
         Answer::Accepted => empty(StatusCode::ACCEPTED),
         Answer::Ended => empty(StatusCode::NO_CONTENT),
         // 2025-11-25 basic/utilities/cancellation: no response is sent; the stream it would have come on just ends.
         Answer::Cancelled => {
             let mut response = empty(StatusCode::OK);
-            response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+            response.headers_mut().insert(
+                header::CONTENT_TYPE,
+                HeaderValue::from_static("text/event-stream"),
+            );
             response
         }
     }
+}
+
+/// The HTTP form of an event stream.
+pub(super) fn event_stream(chunks: Chunks) -> Response<Outgoing> {
+    let mut response = Response::new(Outgoing::events(chunks));
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/event-stream"),
+    );
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    // 2026-07-28 streamable-http#Receiving Messages: tells nginx and its kin not to hold events back.
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response
 }
 
 fn empty(status: StatusCode) -> Response<Outgoing> {
@@ -186,4 +283,3 @@ fn with_headers(refusal: &Refusal, mut response: Response<Outgoing>) -> Response
     }
     response
 }
-

@@ -1,11 +1,13 @@
 //! The HTTP front: listeners, connections, and which path is whose.
 
-pub(crate) mod body;
 mod batch;
+pub(crate) mod body;
 mod events;
 mod listener;
 mod mcp;
+pub(crate) mod old_sse;
 mod origin;
+pub(crate) mod resume;
 mod watch;
 
 use std::{convert::Infallible, panic::AssertUnwindSafe, pin::pin, sync::Arc};
@@ -60,19 +62,30 @@ pub async fn serve(gate: Arc<Gate>, mut listener: Listener, audience: Audience) 
     let config = &snapshot.config().http;
     let names = |names: Vec<&str>| names.into_iter().map(str::to_owned).collect::<Vec<_>>();
     let mut hosts = names(config.hosts.iter().map(|host| host.as_str()).collect());
-    hosts.extend(config.public_url.as_ref().and_then(|url| url.authority()).map(ToString::to_string));
+    hosts.extend(
+        config
+            .public_url
+            .as_ref()
+            .and_then(|url| url.authority())
+            .map(ToString::to_string),
+    );
     let origins = names(config.origins.iter().map(|origin| origin.as_str()).collect());
     let own_ops = snapshot.config().ops.is_some();
     let front = Arc::new(Front {
         audience,
         allowed: Allowed::new(listener.address(), &hosts, &origins),
         operators: audience == Audience::Ops || (!own_ops && listener.is_private()),
-        patience: Patience { header: config.header_timeout, idle: config.idle_timeout },
-        body_limit: config.max_body.bytes(),
+        patience: Patience {
+            header: config.header_timeout,
+            idle: config.idle_timeout,
+        },
+        body_limit: config.max_body.as_usize() as u64,
         body_patience: config.body_timeout,
         gate: Arc::clone(&gate),
     });
-    let most = usize::try_from(config.max_connections.get()).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+    let most = usize::try_from(config.max_connections.get())
+        .unwrap_or(usize::MAX)
+        .min(Semaphore::MAX_PERMITS);
     let places = Arc::new(Semaphore::new(most));
     let mut stopping = gate.stopping();
     loop {
@@ -109,7 +122,12 @@ where
     let activity = Activity::new();
     let service = service_fn(|request| answer(Arc::clone(front), Arc::clone(&activity), request));
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(None).max_headers(64).max_buf_size(64 * 1024);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(None)
+        .max_headers(64)
+        .max_buf_size(64 * 1024);
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -144,12 +162,19 @@ where
 }
 
 /// One request. A panic in it is answered like any other failure of ours, and hurts nobody else.
-async fn answer(front: Arc<Front>, activity: Arc<Activity>, request: Request<Incoming>) -> Result<Response<Outgoing>, Infallible> {
+async fn answer(
+    front: Arc<Front>,
+    activity: Arc<Activity>,
+    request: Request<Incoming>,
+) -> Result<Response<Outgoing>, Infallible> {
     let busy = activity.request();
-    let response = AssertUnwindSafe(route(&front, request)).catch_unwind().await.unwrap_or_else(|_| {
-        front.gate.metrics.panicked();
-        refused(&Refusal::Internal("a bug; the gate's log has the details".into()))
-    });
+    let response = AssertUnwindSafe(route(&front, request))
+        .catch_unwind()
+        .await
+        .unwrap_or_else(|_| {
+            front.gate.metrics.panicked();
+            refused(&Refusal::Internal("a bug; the gate's log has the details".into()))
+        });
     Ok(response.map(|body| body.busy(busy)))
 }
 
@@ -162,11 +187,21 @@ async fn route(front: &Front, request: Request<Incoming>) -> Response<Outgoing> 
     {
         return mcp::answer(front, request).await;
     }
+    if old_sse::owns(path) && front.audience == Audience::Main {
+        return match old_sse::answer(front, request).await {
+            Ok(old_sse::Reply::Stream(chunks)) => mcp::event_stream(chunks),
+            Ok(old_sse::Reply::Taken(answer)) => mcp::render(&front.gate, answer),
+            Err(refusal) => refused(&refusal),
+        };
+    }
     if let Some(probe) = ops::Probe::at(path) {
         return if matches!(*request.method(), Method::GET | Method::HEAD) {
             plain(probe.answer(&front.gate))
         } else {
-            refused(&Refusal::Verb { method: request.method().to_string(), allowed: "GET, HEAD" })
+            refused(&Refusal::Verb {
+                method: request.method().to_string(),
+                allowed: "GET, HEAD",
+            })
         };
     }
     if front.operators && matches!(path, "/health" | "/metrics") {
@@ -174,7 +209,11 @@ async fn route(front: &Front, request: Request<Incoming>) -> Response<Outgoing> 
         if let Err(refusal) = front.allowed.check(request.uri(), request.headers()) {
             return refused(&refusal);
         }
-        return plain(if path == "/health" { ops::health(&front.gate) } else { ops::metrics(&front.gate) });
+        return plain(if path == "/health" {
+            ops::health(&front.gate)
+        } else {
+            ops::metrics(&front.gate)
+        });
     }
     refused(&Refusal::NoEndpoint(gatepost_policy::Printable(path).to_string()))
 }
@@ -182,8 +221,12 @@ async fn route(front: &Front, request: Request<Incoming>) -> Response<Outgoing> 
 fn plain(page: ops::Page) -> Response<Outgoing> {
     let mut response = Response::new(Outgoing::whole(smallvec::smallvec![page.body]));
     *response.status_mut() = page.status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(page.content_type));
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(page.content_type));
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
 
@@ -192,10 +235,14 @@ fn refused(refusal: &Refusal) -> Response<Outgoing> {
     let (status, message) = respond::render(refusal, &respond::About::default());
     let mut response = json(status, smallvec::smallvec![message]);
     if let Refusal::Verb { allowed, .. } = refusal {
-        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
+        response
+            .headers_mut()
+            .insert(header::ALLOW, HeaderValue::from_static(allowed));
     }
     if status == StatusCode::SERVICE_UNAVAILABLE {
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        response
+            .headers_mut()
+            .insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     }
     response
 }
@@ -203,6 +250,8 @@ fn refused(refusal: &Refusal) -> Response<Outgoing> {
 fn json(status: StatusCode, body: smallvec::SmallVec<[bytes::Bytes; 3]>) -> Response<Outgoing> {
     let mut response = Response::new(Outgoing::whole(body));
     *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }

@@ -39,12 +39,18 @@ impl Allowed {
                 allowed.hosts.push(format!("{name}:{port}"));
             }
         }
-        allowed.hosts.extend(hosts.iter().map(|host| host.to_ascii_lowercase()));
+        allowed
+            .hosts
+            .extend(hosts.iter().map(|host| host.to_ascii_lowercase()));
         for host in &allowed.hosts {
             allowed.origins.push(format!("http://{host}"));
             allowed.origins.push(format!("https://{host}"));
         }
-        allowed.origins.extend(origins.iter().map(|origin| origin.trim_end_matches('/').to_ascii_lowercase()));
+        allowed.origins.extend(
+            origins
+                .iter()
+                .map(|origin| origin.trim_end_matches('/').to_ascii_lowercase()),
+        );
         allowed
     }
 
@@ -53,7 +59,10 @@ impl Allowed {
         if !self.hosts.is_empty() {
             // HTTP/2 carries the authority in the URI, HTTP/1.1 in `Host`; two different ones are a smuggling attempt.
             let mut named = headers.get_all(header::HOST).iter().map(|host| host.as_bytes());
-            let host = uri.authority().map(|authority| authority.as_str().as_bytes()).or_else(|| named.next());
+            let host = uri
+                .authority()
+                .map(|authority| authority.as_str().as_bytes())
+                .or_else(|| named.next());
             let host = host.unwrap_or_default();
             if !contains(&self.hosts, host) || named.any(|other| !other.eq_ignore_ascii_case(host)) {
                 return Err(Refusal::Host(printable(host)));
@@ -65,7 +74,9 @@ impl Allowed {
             }
         }
         // An allowed Origin may well be another site (`http.origins`); without an Origin, a cross-site request is a page's.
-        let cross_site = headers.get("sec-fetch-site").is_some_and(|site| site == "cross-site");
+        let cross_site = headers
+            .get("sec-fetch-site")
+            .is_some_and(|site| site == "cross-site");
         if cross_site && !headers.contains_key(header::ORIGIN) {
             return Err(Refusal::CrossSite);
         }
@@ -74,7 +85,9 @@ impl Allowed {
 }
 
 fn contains(allowed: &[String], value: &[u8]) -> bool {
-    allowed.iter().any(|name| name.as_bytes().eq_ignore_ascii_case(value))
+    allowed
+        .iter()
+        .any(|name| name.as_bytes().eq_ignore_ascii_case(value))
 }
 
 fn printable(value: &[u8]) -> String {
@@ -87,12 +100,18 @@ mod tests {
 
     fn check(hosts: &[&str], origins: &[&str], headers: &[(&str, &str)]) -> Result<(), String> {
         let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
-        let allowed = Allowed::new(Some("127.0.0.1:8080".parse().unwrap()), &owned(hosts), &owned(origins));
+        let allowed = Allowed::new(
+            Some("127.0.0.1:8080".parse().unwrap()),
+            &owned(hosts),
+            &owned(origins),
+        );
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(http::HeaderName::try_from(*name).unwrap(), value.parse().unwrap());
         }
-        allowed.check(&Uri::from_static("/mcp"), &map).map_err(|refusal| refusal.to_string())
+        allowed
+            .check(&Uri::from_static("/mcp"), &map)
+            .map_err(|refusal| refusal.to_string())
     }
 
     #[test]
@@ -101,7 +120,13 @@ mod tests {
             check(&[], &[], &[("host", host)]).unwrap();
             check(&[], &[], &[("host", host), ("origin", &format!("http://{host}"))]).unwrap();
         }
-        for host in ["localhost", "localhost:8081", "evil.example", "localhost:8080.evil.example", ""] {
+        for host in [
+            "localhost",
+            "localhost:8081",
+            "evil.example",
+            "localhost:8080.evil.example",
+            "",
+        ] {
             assert!(check(&[], &[], &[("host", host)]).is_err(), "{host}");
         }
         assert!(check(&[], &[], &[]).is_err());
@@ -111,10 +136,21 @@ mod tests {
     #[test]
     fn origins_are_exact_and_null_is_none() {
         let host = ("host", "localhost:8080");
-        for origin in ["null", "http://evil.example", "http://localhost:8081", "http://localhost", "file://"] {
+        for origin in [
+            "null",
+            "http://evil.example",
+            "http://localhost:8081",
+            "http://localhost",
+            "file://",
+        ] {
             assert!(check(&[], &[], &[host, ("origin", origin)]).is_err(), "{origin}");
         }
-        check(&[], &["https://app.example.com/"], &[host, ("origin", "https://app.example.com")]).unwrap();
+        check(
+            &[],
+            &["https://app.example.com/"],
+            &[host, ("origin", "https://app.example.com")],
+        )
+        .unwrap();
     }
 
     #[test]
@@ -128,6 +164,9 @@ mod tests {
     #[test]
     fn a_refusal_says_what_to_set() {
         let error = check(&[], &[], &[("host", "gate.example.com")]).unwrap_err();
-        assert!(error.contains("gate.example.com") && error.contains("http.hosts"), "{error}");
+        assert!(
+            error.contains("gate.example.com") && error.contains("http.hosts"),
+            "{error}"
+        );
     }
 }

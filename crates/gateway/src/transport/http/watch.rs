@@ -162,7 +162,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
 mod tests {
     use super::*;
 
-    const PATIENCE: Patience = Patience { header: Duration::from_secs(10), idle: Duration::from_secs(60) };
+    const PATIENCE: Patience = Patience {
+        header: Duration::from_secs(10),
+        idle: Duration::from_secs(60),
+    };
 
     #[tokio::test(start_paused = true)]
     async fn a_trickling_head_is_noticed_and_a_busy_connection_never() {

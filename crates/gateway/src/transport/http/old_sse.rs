@@ -1,0 +1,143 @@
+//! The 2024-11-05 transport for clients that know no other: a GET opens the one stream on which everything comes, its first
+//! event names the address to POST to. Served at `/sse` and `/sse/<name>`, beside the endpoints under `/mcp`.
+//!
+//! Source: MCP 2024-11-05, basic/transports#HTTP with SSE.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use gatepost_protocol::framing::sse::sse_event;
+use http::{Method, Request};
+use hyper::body::Incoming;
+use tokio::sync::mpsc;
+
+use super::{
+    Front,
+    body::{Chunks, collect},
+    events,
+    mcp::content_type,
+};
+use crate::{
+    answer::Answer,
+    gate::Gate,
+    refusal::Refusal,
+    seal::random,
+    transport::{
+        channel::Channel,
+        connection::{Connection, OpenError},
+    },
+};
+
+const PREFIX: &str = "/sse";
+const KEY: &str = "session=";
+
+/// The open streams, by the unguessable name in the address they gave out.
+#[derive(Default)]
+pub(crate) struct OldStreams {
+    open: Mutex<HashMap<String, Arc<Channel>>>,
+}
+
+impl OldStreams {
+    fn open(&self) -> MutexGuard<'_, HashMap<String, Arc<Channel>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether a path belongs to this transport.
+pub(super) fn owns(path: &str) -> bool {
+    path.strip_prefix(PREFIX)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// What a request to this transport gets: a stream, or the word that its message was taken.
+pub(super) enum Reply {
+    /// The stream.
+    Stream(Chunks),
+    /// 202; the answer comes on the stream.
+    Taken(Answer),
+}
+
+/// Answers one request to `/sse…`.
+pub(super) async fn answer(front: &Front, request: Request<Incoming>) -> Result<Reply, Refusal> {
+    front.allowed.check(request.uri(), request.headers())?;
+    match *request.method() {
+        Method::GET => stream_of(&front.gate, request.uri().path()).map(Reply::Stream),
+        Method::POST => take(front, request).await.map(Reply::Taken),
+        _ => Err(Refusal::Verb {
+            method: request.method().to_string(),
+            allowed: "GET, POST",
+        }),
+    }
+}
+
+fn stream_of(gate: &Arc<Gate>, path: &str) -> Result<Chunks, Refusal> {
+    let name = path.trim_start_matches(PREFIX).trim_start_matches('/');
+    let connection = Connection::open(gate, name).map_err(|error| match error {
+        OpenError::NoEndpoint(_) => Refusal::NoEndpoint(gatepost_policy::Printable(path).to_string()),
+        OpenError::Seal(error) => Refusal::Internal(error.to_string().into()),
+    })?;
+    let key =
+        URL_SAFE_NO_PAD.encode(random::<16>().map_err(|error| Refusal::Internal(error.to_string().into()))?);
+    let (channel, unread) = Channel::new(connection);
+    gate.old_streams.open().insert(key.clone(), Arc::new(channel));
+    let address = format!("{path}?{KEY}{key}");
+    let first = sse_event(address.as_bytes(), None, Some("endpoint"));
+    let open = OpenStream {
+        gate: Arc::clone(gate),
+        key,
+        unread,
+    };
+    let messages = stream::unfold(open, |mut open| async move {
+        let gate = Arc::clone(&open.gate);
+        let message = tokio::select! {
+            message = open.unread.recv() => message,
+            () = gate.until_stopping() => None,
+        };
+        message.map(|message| (message, open))
+    });
+    Ok(Box::pin(
+        stream::once(std::future::ready(Ok(first)))
+            .chain(events::named_stream(Box::pin(messages), "message")),
+    ))
+}
+
+async fn take(front: &Front, request: Request<Incoming>) -> Result<Answer, Refusal> {
+    content_type(request.headers())?;
+    let query = request.uri().query().unwrap_or_default();
+    let key = query
+        .split('&')
+        .find_map(|pair| pair.strip_prefix(KEY))
+        .unwrap_or_default();
+    let channel = front
+        .gate
+        .old_streams
+        .open()
+        .get(key)
+        .cloned()
+        .ok_or(Refusal::SessionGone)?;
+    let body: Bytes = collect(request, front.body_limit, front.body_patience).await?;
+    channel.take(body).await;
+    Ok(Answer::Accepted)
+}
+
+/// A stream while it is open.
+struct OpenStream {
+    gate: Arc<Gate>,
+    key: String,
+    unread: mpsc::Receiver<Bytes>,
+}
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        let channel = self.gate.old_streams.open().remove(&self.key);
+        // The stream is the session: with it go its calls and subscriptions, which takes longer than a drop may.
+        if let (Some(channel), Ok(runtime)) = (channel, tokio::runtime::Handle::try_current()) {
+            runtime.spawn(async move { channel.close(std::time::Duration::ZERO).await });
+        }
+    }
+}
