@@ -347,27 +347,33 @@ fn classify(raw: Bytes, found: json::Envelope, strictness: Strictness) -> Result
     };
     let [mut version, mut id, mut method, mut params, mut result, mut error] = [None; 6];
     for member in &root {
-        let slot = [
-            ("jsonrpc", &mut version),
-            ("id", &mut id),
-            ("method", &mut method),
-            ("params", &mut params),
-            ("result", &mut result),
-            ("error", &mut error),
-        ]
-        .into_iter()
-        .find(|(name, _)| json::equals(&raw, member.key, name));
-        if let Some((_, slot)) = slot {
-            *slot = Some(member.value);
-        }
+        let slot = match member.key.of(&raw) {
+            b"\"jsonrpc\"" => &mut version,
+            b"\"id\"" => &mut id,
+            b"\"method\"" => &mut method,
+            b"\"params\"" => &mut params,
+            b"\"result\"" => &mut result,
+            b"\"error\"" => &mut error,
+            key if !key.contains(&b'\\') => continue,
+            _ => match json::text(&raw, member.key).as_deref() {
+                Some("jsonrpc") => &mut version,
+                Some("id") => &mut id,
+                Some("method") => &mut method,
+                Some("params") => &mut params,
+                Some("result") => &mut result,
+                Some("error") => &mut error,
+                _ => continue,
+            },
+        };
+        *slot = Some(member.value);
     }
     if !version.is_some_and(|span| json::equals(&raw, span, "2.0")) {
         return Err(refuse("`jsonrpc` must be \"2.0\""));
     }
     let is_null = |span: Span| span.of(&raw) == b"null";
     // The scanner keeps one body; it is the wanted one unless a message holds several, which is sorted out here.
-    let members_at = |span: Span| match &body {
-        Some(members) if members.span() == span => Some((members.clone(), meta.clone())),
+    let members_at = |span: Span| match body {
+        Some(members) if members.span() == span => Some((members, meta)),
         _ => json::object(&raw, span).ok().map(|members| {
             let inner = members
                 .get(&raw, "_meta")
