@@ -12,7 +12,7 @@ use gatepost_protocol::{
     translate::{self, CacheHints, ErrorFacts, ResultPlan},
 };
 use http::StatusCode;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::{
     answer::Answer,
@@ -45,7 +45,7 @@ pub(crate) async fn forward(gate: &Arc<Gate>, permitted: Permitted) -> Result<An
     let mut calling: Calling = Box::pin(async move { server.call(permitted).await });
     let incoming = tokio::select! {
         biased;
-        incoming = &mut calling => incoming?,
+        incoming = &mut calling => incoming.inspect_err(|error| exchange.failed(error))?,
         () = exchange.inbound.cancellation.cancelled() => return Err(Refusal::Cancelled),
         () = sleep(COMMIT_TO_STREAM) => {
             let relay = Relay::new(gate, exchange, open_call, Phase::Calling(calling));
@@ -93,6 +93,7 @@ struct Exchange {
     server: Arc<Server>,
     method: Option<Method>,
     id: Bytes,
+    begun: Instant,
 }
 
 impl Exchange {
@@ -102,6 +103,7 @@ impl Exchange {
             server: Arc::clone(permitted.server()),
             method: permitted.method(),
             id: request_id(permitted.request()),
+            begun: Instant::now(),
         }
     }
 
@@ -112,6 +114,24 @@ impl Exchange {
             gate.conversations
                 .open_call(conversation, id, Arc::clone(&self.inbound.cancellation)),
         )
+    }
+
+    /// The server answered, be it with an error of its own.
+    fn answered(&self) {
+        self.server.metrics().call(self.begun.elapsed(), true);
+    }
+
+    fn failed(&self, error: &CallError) {
+        self.server.metrics().call(self.begun.elapsed(), false);
+        tracing::warn!(
+            target: "gatepost::call",
+            server = &*error.server,
+            method = self.inbound.request.method(),
+            request = %self.inbound.request_id(),
+            trace = self.inbound.trace().parent(),
+            cause = %error.cause,
+            "a call failed",
+        );
     }
 
     /// What has to change on the way down.
@@ -130,6 +150,7 @@ impl Exchange {
 
     /// The client's form of the final response.
     fn finish(&self, response: &Response) -> (StatusCode, Bytes) {
+        self.answered();
         let facts = self.server.known();
         let plan = self.plan(facts.as_deref());
         if let Outcome::Error { .. } = response.outcome() {
@@ -153,7 +174,7 @@ impl Exchange {
         }
         match plan.apply(response, &self.id) {
             Ok(message) => (StatusCode::OK, message),
-            Err(problem) => self.fail(CallError {
+            Err(problem) => self.fail(&CallError {
                 server: Arc::clone(self.server.name()),
                 cause: Cause::Violation(problem.to_string()),
                 retry_safe: false,
@@ -161,12 +182,10 @@ impl Exchange {
         }
     }
 
-    fn fail(&self, error: CallError) -> (StatusCode, Bytes) {
-        let about = About {
-            id: Some(self.id.clone()),
-            era: Some(self.inbound.client.era()),
-        };
-        render(&Refusal::Call(error), &about)
+    fn fail(&self, error: &CallError) -> (StatusCode, Bytes) {
+        self.failed(error);
+        let about = About { id: Some(self.id.clone()), era: Some(self.inbound.client.era()) };
+        render(&Refusal::Call(error.clone()), &about)
     }
 
     /// The client's form of a notification, if it is for this client at all.

@@ -99,6 +99,11 @@ impl<'a> Trace<'a> {
     /// The header names that are passed on, which are also the `_meta` keys (2026-07-28, basic/index#_meta).
     pub(crate) const NAMES: [&'static str; 3] = ["traceparent", "tracestate", "baggage"];
 
+    /// For logs: which trace a message belongs to.
+    pub(crate) fn parent(self) -> Option<&'a str> {
+        self.headers.get(Self::NAMES[0])?.to_str().ok()
+    }
+
     /// The context's parts that are there.
     pub(crate) fn parts(self) -> impl Iterator<Item = (&'static str, &'a HeaderValue)> {
         Self::NAMES
@@ -152,6 +157,10 @@ impl Inbound {
 
     pub(crate) fn headers(&self) -> &HeaderMap {
         &self.admitted.arrival().headers
+    }
+
+    pub(crate) fn request_id(&self) -> RequestId {
+        self.admitted.arrival().request_id
     }
 
     pub(crate) fn carrier(&self) -> Carrier {

@@ -224,7 +224,7 @@ impl<S: Source> Catalog<S> {
 
     /// What is odd about the servers' listings and the endpoints.
     pub(crate) fn report(&self) -> CatalogReport {
-        let server = |slot: &Slot<S>| {
+        let server = |slot: &Arc<Slot<S>>| {
             let listing = slot.listing.load_full();
             let count = |kind| {
                 listing

@@ -165,7 +165,7 @@ impl Relay {
         self.phase = Phase::Done;
         let (status, message) = match outcome {
             Ok(response) => self.exchange.finish(&response),
-            Err(error) => self.exchange.fail(error),
+            Err(error) => self.exchange.fail(&error),
         };
         Item::Last(status, message)
     }

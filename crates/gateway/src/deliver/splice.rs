@@ -36,6 +36,7 @@ pub(super) fn begin(
     if splicer.seen() != Some(Seen::Result) {
         return Ok(Begun::Other(partial));
     }
+    exchange.answered();
     ready.reverse();
     let passing = Passing {
         partial,
