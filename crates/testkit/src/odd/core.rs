@@ -231,7 +231,7 @@ impl Core {
                 ));
             }
             let message = notification(method, &format!("{{{}}}", params.join(",")));
-            listener.out.send(Op::Message(message)).await;
+            listener.out.offer(Op::Message(message)).await;
         }
     }
 
@@ -312,7 +312,7 @@ impl Call {
         }
         match (self.method.as_str(), self.era) {
             ("server/discover", Era::Modern) => {
-                self.result(table::discovered(&["2026-07-28"]).as_bytes()).await
+                self.result(table::discovered(&["2026-07-28"]).as_bytes()).await;
             }
             ("initialize", Era::Legacy) => {
                 let asked = self.params.protocol_version.as_deref().unwrap_or_default();
@@ -402,7 +402,7 @@ impl Call {
             out: self.out.clone(),
             subscription: Some((id, filter)),
         });
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     /// Sends a request of our own and waits for its answer: the whole message, byte for byte.

@@ -52,11 +52,11 @@ pub(super) async fn play(call: &Call, name: &str) -> bool {
     match name {
         "big_text" => {
             call.result(&big_text(arguments.bytes.unwrap_or(16 << 20), call.era))
-                .await
+                .await;
         }
         "over_max" => {
             call.result(&big_text(arguments.bytes.unwrap_or(65 << 20), call.era))
-                .await
+                .await;
         }
         "rpc_error" => call.envelope("error", ERROR.as_bytes()).await,
         "echo" => call.text(raw).await,
@@ -68,7 +68,7 @@ pub(super) async fn play(call: &Call, name: &str) -> bool {
                     .grandchild()
                     .map_or_else(String::new, |pid| pid.to_string()),
             )
-            .await
+            .await;
         }
 
         "slow" => {
@@ -94,16 +94,14 @@ pub(super) async fn play(call: &Call, name: &str) -> bool {
             call.out.send(Op::Open(framing)).await;
             call.out.send(Op::Begin(opening(call))).await;
             let filler = Bytes::from(vec![b'a'; 64 << 10]);
-            while !call.out.is_closed() {
+            loop {
                 call.out.send(Op::Raw(filler.clone())).await;
             }
         }
-        "endless_events" => {
-            while !call.out.is_closed() {
-                call.notify("notifications/message", r#"{"level":"info","data":"and on"}"#)
-                    .await;
-            }
-        }
+        "endless_events" => loop {
+            call.notify("notifications/message", r#"{"level":"info","data":"and on"}"#)
+                .await;
+        },
         "wrong_id" => {
             let result = filled(r#"{@R"content":[]}"#, call.era);
             let message = format!(r#"{{"jsonrpc":"2.0","id":"nobody's","result":{result}}}"#);

@@ -234,7 +234,7 @@ fn mismatch(headers: &HeaderMap, method: &str, params: &Params) -> Option<String
     ];
     expected.into_iter().find_map(|(header_name, expected)| {
         let found = header(headers, header_name).map(decoded);
-        (found.as_deref() != expected && !(header_name == "mcp-name" && !named))
+        ((named || header_name != "mcp-name") && found.as_deref() != expected)
             .then(|| format!("{header_name} does not agree with the body"))
     })
 }
@@ -253,7 +253,7 @@ fn decoded(value: &str) -> String {
 fn get(core: &Arc<Core>, headers: &HeaderMap) -> Answer {
     let odd = core.odd();
     match header(headers, "mcp-session-id") {
-        _ if odd.no_get => bare(405),
+        _ if odd.no_get => return bare(405),
         Some(session) if core.has_session(session) => {}
         None if odd.sessionless => {}
         _ => return bare(404),
@@ -333,6 +333,7 @@ fn whole(status: u16, content_type: Option<&'static str>, body: Bytes) -> Answer
         ready,
         more: None,
         framing: Framing::Json,
+        dying: false,
     });
     *answer.status_mut() = StatusCode::from_u16(status).map_err(|_| Cut)?;
     if let Some(content_type) = content_type {
@@ -348,6 +349,7 @@ fn streaming(ready: VecDeque<Bytes>, more: mpsc::Receiver<Op>) -> Response<Answe
         ready,
         more: Some(more),
         framing: Framing::Sse,
+        dying: false,
     });
     let headers = answer.headers_mut();
     headers.insert(
@@ -385,6 +387,8 @@ struct Answering {
     ready: VecDeque<Bytes>,
     more: Option<mpsc::Receiver<Op>>,
     framing: Framing,
+    /// The next thing that happens is the cut.
+    dying: bool,
 }
 
 impl Body for Answering {
@@ -399,12 +403,21 @@ impl Body for Answering {
             if let Some(bytes) = self.ready.pop_front() {
                 return Poll::Ready(Some(Ok(Frame::data(bytes))));
             }
+            if self.dying {
+                return Poll::Ready(Some(Err(Cut)));
+            }
             let Some(more) = &mut self.more else {
                 return Poll::Ready(None);
             };
             let bytes = match (ready!(more.poll_recv(context)), self.framing) {
                 (None, _) => return Poll::Ready(None),
-                (Some(Op::Die), _) => return Poll::Ready(Some(Err(Cut))),
+                (Some(Op::Die), _) => {
+                    // hyper sends what it has when it must wait; without that the client would see nothing
+                    // of the answer that is broken off.
+                    self.dying = true;
+                    context.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
                 (Some(Op::Open(_) | Op::Stderr(_)), _) => continue,
                 (Some(Op::Message(json) | Op::Last(json)), Framing::Sse) => event(&json),
                 (Some(Op::Begin(bytes)), Framing::Sse) => [EVENT_FRONT, &bytes].concat().into(),

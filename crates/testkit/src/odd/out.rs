@@ -37,7 +37,7 @@ pub(super) enum Op {
     Die,
 }
 
-/// Where a method sends its answer. Sending waits for the reader, and does nothing once that has gone.
+/// Where a method sends its answer. Sending waits for the reader.
 #[derive(Debug, Clone)]
 pub(super) struct Out(pub(super) mpsc::Sender<Op>);
 
@@ -48,8 +48,15 @@ impl Out {
         (Self(sender), receiver)
     }
 
+    /// Sends to the reader of a call's answer. Never returns once that has gone: the call ends by `closed`.
     pub(super) async fn send(&self, op: Op) {
-        // A reader that has gone is noticed by `closed`.
+        if self.0.send(op).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Sends to somebody who may have gone.
+    pub(super) async fn offer(&self, op: Op) {
         _ = self.0.send(op).await;
     }
 

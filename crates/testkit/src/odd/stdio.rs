@@ -41,7 +41,7 @@ pub async fn serve_stdio(
     tokio::time::sleep(Duration::from_millis(odd.start_ms)).await;
     let (out, ops) = Out::new();
     if odd.banner {
-        out.send(Op::Raw(Bytes::from_static(
+        out.offer(Op::Raw(Bytes::from_static(
             b"odd server v1 (listening on stdio)\n\n{not json\n",
         )))
         .await;
