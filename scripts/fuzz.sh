@@ -23,15 +23,22 @@ fi
 export RUSTC_BOOTSTRAP=1
 cargo fuzz build --sanitizer none
 failed=()
+log="$(mktemp)"
+trap 'rm -f "$log"' EXIT
 for target in $(cargo fuzz list); do
-    printf 'fuzzing %s for %s s\n' "$target" "$seconds"
     # Seeds are in the repository; what the fuzzer finds goes to fuzz/corpus, which is not.
     corpus=("fuzz/corpus/$target")
     mkdir -p "${corpus[0]}"
     [ ! -d "fuzz/seeds/$target" ] || corpus+=("fuzz/seeds/$target")
-    cargo fuzz run --sanitizer none "$target" "${corpus[@]}" -- \
-        -max_total_time="$seconds" -timeout=5 -rss_limit_mb=1024 -print_final_stats=0 -verbosity=0 \
-        </dev/null || failed+=("$target")
+    if cargo fuzz run --sanitizer none "$target" "${corpus[@]}" -- \
+        -max_total_time="$seconds" -timeout=5 -rss_limit_mb=1024 -print_final_stats=1 </dev/null >"$log" 2>&1; then
+        runs="$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")"
+        printf 'fuzzed %s for %s s, %s inputs: nothing found\n' "$target" "$seconds" "$runs"
+    else
+        failed+=("$target")
+        printf 'fuzzed %s:\n' "$target"
+        tail -n 60 "$log"
+    fi
 done
 if [ "${#failed[@]}" -gt 0 ]; then
     printf 'fuzzing found something in: %s (see fuzz/artifacts)\n' "${failed[*]}" >&2
