@@ -13,7 +13,7 @@ pub(crate) const FILE: &str = "gatepost.yaml";
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct ConfigArgs {
     /// The configuration [default: gatepost.yaml in this folder, else none is needed]
-    #[arg(short, long = "config", value_name = "FILE", env = environment::CONFIG)]
+    #[arg(short = 'c', long = "config", value_name = "FILE", env = environment::CONFIG)]
     file: Option<PathBuf>,
 }
 

@@ -27,13 +27,21 @@ pub(crate) enum Failure {
 impl Failure {
     /// A failure without a code of its own.
     pub(crate) fn new(message: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self::Told { code: exit::FAILURE, message: message.into(), remedy: remedy.into() }
+        Self::Told {
+            code: exit::FAILURE,
+            message: message.into(),
+            remedy: remedy.into(),
+        }
     }
 
     /// The same with another code.
     pub(crate) fn code(self, code: u8) -> Self {
         match self {
-            Self::Told { message, remedy, .. } => Self::Told { code, message, remedy },
+            Self::Told { message, remedy, .. } => Self::Told {
+                code,
+                message,
+                remedy,
+            },
             other => other,
         }
     }
@@ -41,7 +49,11 @@ impl Failure {
     /// Says it on stderr and turns into the exit code.
     pub(crate) fn report(self) -> ExitCode {
         match self {
-            Self::Told { code, message, remedy } => {
+            Self::Told {
+                code,
+                message,
+                remedy,
+            } => {
                 crate::output::words(&rendered(&message, &remedy));
                 ExitCode::from(code)
             }
@@ -55,14 +67,22 @@ fn rendered(message: &str, remedy: &str) -> String {
     let (error, help) = (style::ERROR, style::HELP);
     let mut text = format!("{error}error{error:#}: {message}\n");
     if !remedy.is_empty() {
-        let _ = writeln!(text, "  {help}help{help:#}: {}", remedy.replace('\n', "\n        "));
+        let _ = writeln!(
+            text,
+            "  {help}help{help:#}: {}",
+            remedy.replace('\n', "\n        ")
+        );
     }
     text
 }
 
 /// One finding of a configuration: where, what, and what to do, for people and for editors that know `file:line:`.
 pub(crate) fn finding(kind: &str, problem: &Problem) -> String {
-    let style = if kind == "error" { style::ERROR } else { style::WARNING };
+    let style = if kind == "error" {
+        style::ERROR
+    } else {
+        style::WARNING
+    };
     let help = style::HELP;
     let mut text = String::new();
     let _ = match (&problem.file, problem.line) {
@@ -84,7 +104,11 @@ pub(crate) fn finding(kind: &str, problem: &Problem) -> String {
 
 /// `1 problem`, `3 problems`.
 pub(crate) fn counted(count: usize, noun: &str) -> String {
-    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
+    if count == 1 {
+        format!("1 {noun}")
+    } else {
+        format!("{count} {noun}s")
+    }
 }
 
 impl From<Problems> for Failure {
@@ -108,6 +132,9 @@ impl From<io::Error> for Failure {
         if error.kind() == io::ErrorKind::BrokenPipe {
             return Self::ReaderGone;
         }
-        Self::new(format!("failed to write the output: {error}"), "check what stdout is connected to")
+        Self::new(
+            format!("failed to write the output: {error}"),
+            "check what stdout is connected to",
+        )
     }
 }

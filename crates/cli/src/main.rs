@@ -1,10 +1,17 @@
 //! The `gatepost` binary: one command, one file in `commands/`.
 
+mod banner;
+mod client;
 mod commands;
 mod configuration;
+mod data_dir;
 mod environment;
 mod exit;
 mod failure;
+mod gate;
+#[cfg(test)]
+mod golden;
+mod logging;
 mod output;
 
 use std::process::ExitCode;

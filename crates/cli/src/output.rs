@@ -45,7 +45,11 @@ pub(crate) fn words(text: &str) {
 /// What somebody else wrote, fit for where stdout goes: a program gets it as it is, a terminal without the control
 /// characters that could move its cursor, retitle it or fake what stands elsewhere.
 pub(crate) fn foreign(text: &str) -> String {
-    if io::stdout().is_terminal() { harmless(text) } else { text.to_owned() }
+    if io::stdout().is_terminal() {
+        harmless(text)
+    } else {
+        text.to_owned()
+    }
 }
 
 /// Lines and tabs stay; every other control character becomes visible.
@@ -55,7 +59,10 @@ pub(crate) fn harmless(text: &str) -> String {
         match c {
             '\n' | '\t' => clean.push(c),
             '\r' => {}
-            c if c.is_control() || ('\u{202a}'..='\u{202e}').contains(&c) || ('\u{2066}'..='\u{2069}').contains(&c) => {
+            c if c.is_control()
+                || ('\u{202a}'..='\u{202e}').contains(&c)
+                || ('\u{2066}'..='\u{2069}').contains(&c) =>
+            {
                 clean.extend(c.escape_unicode());
             }
             c => clean.push(c),

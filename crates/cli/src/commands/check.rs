@@ -3,10 +3,12 @@
 use std::fmt::Write;
 
 use gatepost_config::{Config, Problem, ServerKind};
+use gatepost_modules::Context;
 use serde_json::{Value, json};
 
 use crate::{
     configuration::{ConfigArgs, Source},
+    data_dir::DataDir,
     exit,
     failure::{Failure, counted, finding},
     output::{self, style},
@@ -31,15 +33,49 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         Source::Zero => Config::zero(".".as_ref()),
     };
     let checked = match checked {
-        Ok(config) => Ok(config),
-        Err(problems) => Err(problems.iter().cloned().collect::<Vec<_>>()),
+        Ok(config) => match modules(&config, &source)? {
+            refused if refused.is_empty() => Ok(config),
+            refused => Err(refused),
+        },
+        Err(problems) => Err(problems.iter().cloned().collect()),
     };
-    let report = if args.json { as_json(&source, &checked) } else { as_text(&source, &checked) };
+    let report = if args.json {
+        as_json(&source, &checked)
+    } else {
+        as_text(&source, &checked)
+    };
     output::result(&report)?;
     match checked {
         Ok(_) => Ok(()),
         Err(_) => Err(Failure::Said(exit::CONFIGURATION)),
     }
+}
+
+/// What the modules say of their options. Each is made for a moment, in a temporary folder: it may keep things.
+fn modules(config: &Config, source: &Source) -> Result<Vec<Problem>, Failure> {
+    let state = DataDir::temporary()?;
+    let context = Context {
+        data_dir: state.path().to_path_buf(),
+        folder: config.folder.clone(),
+    };
+    let file = match source {
+        Source::File(file) => Some(file.clone()),
+        Source::Zero => None,
+    };
+    let refused = config.servers.iter().filter_map(|server| {
+        let ServerKind::Module { module, options } = &server.kind else {
+            return None;
+        };
+        let error = gatepost_modules::module(module, options.expose(), &context).err()?;
+        Some(Problem {
+            file: file.clone(),
+            line: None,
+            path: format!("servers.{}", server.name),
+            message: error.to_string(),
+            remedy: String::new(),
+        })
+    });
+    Ok(refused.collect())
 }
 
 fn name_of(source: &Source) -> String {
@@ -53,11 +89,21 @@ fn as_text(source: &Source, checked: &Result<Config, Vec<Problem>>) -> String {
     let mut text = String::new();
     match checked {
         Err(problems) => {
-            problems.iter().for_each(|problem| text.push_str(&finding("error", problem)));
-            let _ = writeln!(text, "{}: {}", name_of(source), counted(problems.len(), "problem"));
+            problems
+                .iter()
+                .for_each(|problem| text.push_str(&finding("error", problem)));
+            let _ = writeln!(
+                text,
+                "{}: {}",
+                name_of(source),
+                counted(problems.len(), "problem")
+            );
         }
         Ok(config) => {
-            config.warnings.iter().for_each(|warning| text.push_str(&finding("warning", warning)));
+            config
+                .warnings
+                .iter()
+                .for_each(|warning| text.push_str(&finding("warning", warning)));
             let good = style::GOOD;
             let _ = write!(text, "{}: {good}fine{good:#}", name_of(source));
             if !config.warnings.is_empty() {
@@ -76,11 +122,20 @@ fn summary(text: &mut String, config: &Config) {
         let _ = writeln!(text, "  operators   {ops}");
     }
     let _ = writeln!(text, "  data        {}", config.data_dir.display());
-    let width = config.servers.iter().map(|server| server.name.len()).chain(config.views.iter().map(|v| v.name.len()));
+    let width = config
+        .servers
+        .iter()
+        .map(|server| server.name.len())
+        .chain(config.views.iter().map(|v| v.name.len()));
     let width = width.max().unwrap_or(0);
     for (at, server) in config.servers.iter().enumerate() {
         let title = if at == 0 { "servers" } else { "" };
-        let _ = writeln!(text, "  {title:<10}  {:<width$}  {}", server.name, described(&server.kind));
+        let _ = writeln!(
+            text,
+            "  {title:<10}  {:<width$}  {}",
+            server.name,
+            described(&server.kind)
+        );
     }
     if config.servers.is_empty() {
         text.push_str("  servers     none: add some under `servers:`, or `gatepost import` a client's\n");
@@ -137,4 +192,37 @@ fn as_json(source: &Source, checked: &Result<Config, Vec<Problem>>) -> String {
         }
     };
     format!("{report:#}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::golden;
+
+    fn shown(yaml: &str) -> String {
+        let environment = |name: &str| (name == "HOME").then(|| "/home/ann".into());
+        let source = Source::File("gatepost.yaml".into());
+        let checked = Config::parse_in(Path::new("/srv"), yaml, &environment);
+        let checked = checked.map_err(|problems| problems.iter().cloned().collect());
+        anstream::adapter::strip_str(&as_text(&source, &checked)).to_string()
+    }
+
+    #[test]
+    fn everything_that_is_wrong_is_said_at_once() {
+        let yaml = "listen: 0.0.0.0:80\nhttp: { max_body: 4 }\nservers:\n  crm: { url: \"https://crm.internal/mcp\", timout: 30s }\n  \
+            b: { command: x, headers: {} }\n  c: { url: \"${env:NOWHERE}\" }\nviews:\n  crm: {}\n";
+        golden::check("check-wrong", &shown(yaml));
+    }
+
+    #[test]
+    fn a_good_configuration_is_summed_up() {
+        let yaml = "servers:\n  files: { module: files }\n  search: { command: npx, args: [-y, secret] }\n  \
+            crm: { url: \"https://crm.internal/mcp?key=secret\" }\n  old: { command: x, disabled: true }\n\
+            views: { support: { include: [\"crm__*\", \"gone__*\"] } }\nops: { listen: \"127.0.0.1:9090\" }\n";
+        let text = shown(yaml);
+        assert!(!text.contains("secret"), "{text}");
+        golden::check("check-good", &text);
+    }
 }

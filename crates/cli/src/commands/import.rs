@@ -89,9 +89,14 @@ struct Target {
 impl Target {
     /// `gatepost.yaml` keeps its secrets in `gatepost.secrets/`.
     fn beside(output: &Path) -> Self {
-        let stem = output.file_stem().map_or("gatepost".into(), |stem| stem.to_string_lossy());
+        let stem = output
+            .file_stem()
+            .map_or("gatepost".into(), |stem| stem.to_string_lossy());
         let reference = format!("{stem}.secrets");
-        Self { folder: output.with_file_name(&reference), reference }
+        Self {
+            folder: output.with_file_name(&reference),
+            reference,
+        }
     }
 
     fn file(&self, secret: &FoundSecret) -> PathBuf {
@@ -100,9 +105,15 @@ impl Target {
 
     /// The secrets first, so that the configuration never refers to what is not there.
     fn write(&self, plan: &Import, output: &Path, force: bool) -> Result<(), Failure> {
-        let files = plan.secrets.iter().map(|secret| self.file(secret)).chain([output.to_path_buf()]);
-        let taken: Vec<String> =
-            files.filter(|file| !force && file.exists()).map(|file| file.display().to_string()).collect();
+        let files = plan
+            .secrets
+            .iter()
+            .map(|secret| self.file(secret))
+            .chain([output.to_path_buf()]);
+        let taken: Vec<String> = files
+            .filter(|file| !force && file.exists())
+            .map(|file| file.display().to_string())
+            .collect();
         if !taken.is_empty() {
             return Err(Failure::new(
                 format!("{} exists already; nothing was written", taken.join(", ")),
@@ -118,7 +129,11 @@ impl Target {
         }
         let mut open = OpenOptions::new();
         open.write(true);
-        let open = if force { open.create(true).truncate(true) } else { open.create_new(true) };
+        let open = if force {
+            open.create(true).truncate(true)
+        } else {
+            open.create_new(true)
+        };
         open.open(output)
             .and_then(|mut file| file.write_all(plan.yaml.as_bytes()))
             .map_err(|error| unwritable(output, &error))
@@ -160,7 +175,12 @@ fn described(plan: &Import, target: &Target, args: &Args) -> String {
     let _ = writeln!(text, "{good}{verb}{good:#} {}", args.output.display());
     for secret in &plan.secrets {
         let to = target.file(secret);
-        let _ = writeln!(text, "{good}{verb}{good:#} {} (private), the secret of {}", to.display(), secret.path);
+        let _ = writeln!(
+            text,
+            "{good}{verb}{good:#} {} (private), the secret of {}",
+            to.display(),
+            secret.path
+        );
     }
     for warning in &plan.warnings {
         let _ = writeln!(text, "{warn}note{warn:#}: {}", output::harmless(warning));
@@ -172,13 +192,18 @@ fn described(plan: &Import, target: &Target, args: &Args) -> String {
     let file = args.output.display();
     match Config::load(&args.output) {
         Ok(config) => {
-            let names: Vec<String> =
-                config.servers.iter().map(|server| Printable(&server.name).to_string()).collect();
+            let names: Vec<String> = config
+                .servers
+                .iter()
+                .map(|server| Printable(&server.name).to_string())
+                .collect();
             let _ = writeln!(text, "{}: {}", counted(names.len(), "server"), names.join(", "));
             let _ = writeln!(text, "Next: gatepost serve -c {file}");
         }
         Err(problems) => {
-            problems.iter().for_each(|problem| text.push_str(&finding("error", problem)));
+            problems
+                .iter()
+                .for_each(|problem| text.push_str(&finding("error", problem)));
             let _ = writeln!(text, "Next: mend {file}, then gatepost check -c {file}");
         }
     }
@@ -186,7 +211,10 @@ fn described(plan: &Import, target: &Target, args: &Args) -> String {
 }
 
 fn as_json(plan: &Import, target: &Target, args: &Args) -> String {
-    let secrets = plan.secrets.iter().map(|secret| json!({ "path": secret.path, "file": target.file(secret) }));
+    let secrets = plan
+        .secrets
+        .iter()
+        .map(|secret| json!({ "path": secret.path, "file": target.file(secret) }));
     let report = json!({
         "output": args.output,
         "written": !args.dry_run,

@@ -1,15 +1,24 @@
 //! The command line: which commands there are. Each has a file of its own.
 
+mod call;
 mod check;
 mod completions;
+mod connect;
 mod import;
+mod list;
+mod prompt;
+mod read;
 mod schema;
+mod serve;
+pub(crate) mod stdio;
 
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::{exit, failure::Failure};
+use crate::exit;
+
+pub(crate) use check::described;
 
 /// One secured, observable URL in front of every MCP server you have.
 #[derive(Debug, Parser)]
@@ -21,7 +30,14 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Serve(serve::Args),
+    Stdio(stdio::Args),
+    Connect(connect::Args),
     Check(check::Args),
+    List(list::Args),
+    Call(call::Args),
+    Read(read::Args),
+    Prompt(prompt::Args),
     Import(import::Args),
     Schema(schema::Args),
     Completions(completions::Args),
@@ -30,23 +46,42 @@ enum Command {
 /// Parses the command line, does what it says, and tells how that went.
 pub(crate) fn run() -> ExitCode {
     let done = match Cli::parse().command {
+        Command::Serve(args) => serve::run(&args),
+        Command::Stdio(args) => stdio::run(&args),
+        Command::Connect(args) => connect::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::List(args) => list::run(&args),
+        Command::Call(args) => call::run(&args),
+        Command::Read(args) => read::run(&args),
+        Command::Prompt(args) => prompt::run(&args),
         Command::Import(args) => import::run(&args),
         Command::Schema(args) => schema::run(&args),
         Command::Completions(args) => completions::run(&args, Cli::command()),
     };
     match done {
         Ok(()) => ExitCode::from(exit::OK),
-        Err(failure) => Failure::report(failure),
+        Err(failure) => failure.report(),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::golden;
 
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn help() {
+        let mut command = Cli::command().term_width(100);
+        golden::check("help", &command.render_help().to_string());
+        let call = command.find_subcommand_mut("call").unwrap();
+        golden::check(
+            "help-call",
+            &call.clone().term_width(100).render_long_help().to_string(),
+        );
     }
 }

@@ -1,0 +1,227 @@
+//! `list`, `call`, `read` and `prompt`, against servers of both eras behind a URL, a program, and the configured gate.
+
+mod program;
+
+use std::fs;
+
+use gatepost_testkit::conformance::{Era, Fixture, Transport};
+use program::{Done, Folder};
+use serde_json::Value;
+
+/// A server of each kind that is reached by URL.
+async fn each(check: impl Fn(&Folder, &dyn Fn(&[&str]) -> Done)) {
+    for (era, transport) in [
+        (Era::Modern, Transport::Http),
+        (Era::Legacy, Transport::Http),
+        (Era::Legacy, Transport::Sse),
+    ] {
+        let server = Fixture::start(era, transport).await.unwrap();
+        let folder = Folder::new();
+        check(&folder, &|args| {
+            let mut all = args.to_vec();
+            all.extend(["--url", &server.url]);
+            folder.run(&all)
+        });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists() {
+    each(|_, run| {
+        let done = run(&["list"]);
+        assert_eq!(done.code, 0, "{done:?}");
+        assert!(
+            done.stdout
+                .lines()
+                .any(|line| line.starts_with("test_simple_text ")),
+            "{done:?}"
+        );
+        let done = run(&["list", "all"]);
+        assert!(
+            done.stdout.contains("tools\n") && done.stdout.contains("\nprompts\n"),
+            "{done:?}"
+        );
+        let done = run(&["list", "all", "--json"]);
+        let lists: Value = serde_json::from_str(&done.stdout).unwrap();
+        for list in ["tools", "resources", "resourceTemplates", "prompts"] {
+            assert!(!lists[list].as_array().unwrap().is_empty(), "{list}: {lists}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls() {
+    each(|folder, run| {
+        let done = run(&["call", "test_simple_text"]);
+        assert_eq!(
+            (done.code, done.stdout.as_str()),
+            (0, "This is a simple text response for testing.\n"),
+            "{done:?}"
+        );
+
+        let done = run(&["call", "test_simple_text", "--json"]);
+        let result: Value = serde_json::from_str(&done.stdout).unwrap();
+        assert_eq!(result["content"][0]["type"], "text");
+
+        let done = run(&["call", "test_error_handling"]);
+        assert_eq!((done.code, done.stdout.as_str()), (5, ""), "{done:?}");
+        assert!(
+            done.stderr.contains("This tool intentionally returns an error"),
+            "{done:?}"
+        );
+
+        let done = run(&["call", "test_image_content"]);
+        assert!(done.stdout.starts_with("[image image/png, "), "{done:?}");
+        let done = run(&["call", "test_image_content", "-o", "picture.png"]);
+        assert!(done.code == 0 && done.stdout.is_empty(), "{done:?}");
+        let picture = fs::read(folder.path().join("picture.png")).unwrap();
+        assert!(picture.starts_with(b"\x89PNG"), "{picture:?}");
+
+        let done = run(&["call", "no_such_tool"]);
+        assert_eq!(done.code, 1, "{done:?}");
+        assert!(
+            done.stderr.contains("no_such_tool") && done.stderr.contains("gatepost list tools --url"),
+            "{done:?}"
+        );
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_server_says_meanwhile_is_shown() {
+    each(|_, run| {
+        let done = run(&["call", "test_tool_with_progress"]);
+        assert!(
+            done.code == 0 && done.stderr.contains("progress 50/100"),
+            "{done:?}"
+        );
+        let done = run(&["call", "test_tool_with_logging"]);
+        assert!(done.code == 0 && done.stderr.contains("info"), "{done:?}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reads_and_prompts() {
+    each(|_, run| {
+        let done = run(&["read", "test://static-text"]);
+        assert!(
+            done.code == 0 && done.stdout.contains("static text resource"),
+            "{done:?}"
+        );
+        let done = run(&[
+            "prompt",
+            "test_prompt_with_arguments",
+            "--arg",
+            "arg1=one",
+            "--arg",
+            "arg2=2",
+        ]);
+        assert!(
+            done.code == 0 && done.stdout.starts_with("user:\n") && done.stdout.contains("one"),
+            "{done:?}"
+        );
+    })
+    .await;
+}
+
+#[test]
+fn a_program_is_driven_in_either_era() {
+    let (folder, inner) = (Folder::new(), Folder::new());
+    let gatepost = env!("CARGO_BIN_EXE_gatepost");
+    let calculator = inner.path().join("inner.yaml");
+    inner.write(
+        "inner.yaml",
+        "data_dir: ./state\nservers: { calculator: { module: calculator } }\n",
+    );
+    let calculator = calculator.to_str().unwrap();
+    for era in ["auto", "modern", "legacy"] {
+        let expression = "--arg=expression=1/3+1/6";
+        let server = ["--era", era, "--", gatepost, "stdio", "-c", calculator];
+        let done = folder.run(
+            &[
+                &["call", "calculator__calculate", expression, "--json"][..],
+                &server[..],
+            ]
+            .concat(),
+        );
+        assert_eq!(done.code, 0, "{done:?}");
+        let result: Value = serde_json::from_str(&done.stdout).unwrap();
+        assert_eq!(result["structuredContent"]["result"], "0.5", "{era}: {result}");
+    }
+    // It was started for us, in our folder, and left nothing there.
+    assert!(folder.entries().is_empty());
+}
+
+#[test]
+fn the_configured_gate_is_driven() {
+    let folder = Folder::new();
+    folder.write("hello.txt", "hello\n");
+    let done = folder.run(&["list"]);
+    assert!(
+        done.stdout.contains("calculator__calculate expression"),
+        "{done:?}"
+    );
+    let done = folder.run(&[
+        "call",
+        "calculate",
+        "--view",
+        "calculator",
+        "--args",
+        r#"{"expression":"6*7"}"#,
+    ]);
+    assert!(done.code == 0 && done.stdout.contains("42"), "{done:?}");
+    let done = folder.run(&["call", "files__read_file", "--arg", "path=hello.txt"]);
+    assert!(done.code == 0 && done.stdout.contains("hello"), "{done:?}");
+    // While a gate serves the same folder, too.
+    let _gate = folder.serve(&[]);
+    let done = folder.run(&["call", "calculator__calculate", "--arg", "expression=1+1"]);
+    assert!(done.code == 0 && done.stdout.contains('2'), "{done:?}");
+}
+
+#[test]
+fn what_cannot_be_reached_has_a_code_of_its_own() {
+    let folder = Folder::new();
+    // A port that was free a moment ago.
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let done = folder.run(&["list", "--url", &format!("http://127.0.0.1:{port}/mcp")]);
+    assert_eq!((done.code, done.stdout.as_str()), (4, ""), "{done:?}");
+    assert!(
+        done.stderr.contains(&port.to_string()) && done.stderr.contains("help:"),
+        "{done:?}"
+    );
+    let done = folder.run(&["call", "x", "--", "/no/such/program"]);
+    assert_eq!(done.code, 4, "{done:?}");
+    assert!(
+        done.stderr.contains("/no/such/program") || done.stderr.contains("program"),
+        "{done:?}"
+    );
+    let done = folder.run(&[
+        "list",
+        "--timeout",
+        "500ms",
+        "--",
+        "sh",
+        "-c",
+        "echo oops >&2; exit 3",
+    ]);
+    assert_eq!(done.code, 4, "{done:?}");
+    assert!(
+        done.stderr.contains("oops") || done.stderr.contains("ended"),
+        "{done:?}"
+    );
+}
+
+#[test]
+fn wrong_arguments_are_said_before_anything_is_called() {
+    let folder = Folder::new();
+    let done = folder.run(&["call", "calculator__calculate", "--args", "{"]);
+    assert_eq!(done.code, 2, "{done:?}");
+    let done = folder.run(&["call", "calculator__calculate", "--arg", "expression"]);
+    assert_eq!(done.code, 2, "{done:?}");
+}
