@@ -37,6 +37,7 @@ struct State {
     pages: HashMap<(ListKind, Option<String>), Answer>,
     down: bool,
     delay: Duration,
+    silent: Option<ListKind>,
 }
 
 impl Fake {
@@ -55,6 +56,7 @@ impl Fake {
             pages: HashMap::new(),
             down: false,
             delay: Duration::ZERO,
+            silent: None,
         };
         Self {
             name: name.into(),
@@ -133,6 +135,11 @@ impl Fake {
         self.changes.send(change).unwrap();
     }
 
+    /// From now on it never answers when asked for this list.
+    pub(super) fn set_silent(&self, kind: ListKind) {
+        self.state.lock().unwrap().silent = Some(kind);
+    }
+
     /// How often a list was asked for.
     pub(super) fn asked(&self, kind: ListKind) -> usize {
         self.asked[kind as usize].load(Ordering::Relaxed)
@@ -187,6 +194,10 @@ impl Source for Fake {
             .pages
             .get(&(kind, cursor.map(str::to_owned)))
             .cloned();
+        let silent = self.state.lock().unwrap().silent;
+        if silent == Some(kind) {
+            std::future::pending::<()>().await;
+        }
         self.reach().await?;
         Ok(answer.unwrap_or(Answer::Error {
             code: -32601,

@@ -40,10 +40,10 @@ use tokio::{
     time::{Duration, Instant, timeout_at},
 };
 
-pub(crate) use page::{BadCursor, Page};
-pub use remark::{CatalogReport, EndpointReport, Remark, ServerReport};
+pub(crate) use remark::CatalogReport;
+use remark::{EndpointReport, ServerReport};
 pub(crate) use source::{ListKind, Source};
-pub(crate) use view::{Completion, EndpointName, Prompt, Tool, View};
+pub(crate) use view::{Completion, EndpointName, Tool, View};
 
 use crate::{seal::Sealer, upstream::Server};
 use refresh::Slot;
@@ -269,9 +269,7 @@ impl<S: Source> Catalog<S> {
             endpoint.recompile(&self.slots, &self.sealer);
         }
         let Some(slot) = self.slots.get(at) else { return };
-        let (Some(folder), Some(listing)) = (self.folder.clone(), slot.listing.load_full()) else {
-            return;
-        };
+        let Some(folder) = self.folder.clone() else { return };
         let slot = Arc::clone(slot);
         tokio::task::spawn_blocking(move || slot.save(&folder));
     }

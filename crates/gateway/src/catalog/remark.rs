@@ -9,8 +9,7 @@ use super::source::ListKind;
 
 /// One thing worth knowing about a listing or a view. It prints as a sentence without its full stop.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Remark {
+pub(crate) enum Remark {
     /// An item without what an item must have.
     Skipped {
         /// In which list.
@@ -148,35 +147,35 @@ impl Serialize for Remark {
 
 /// Everything the catalog noticed, by server and by endpoint, in the order of the configuration.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct CatalogReport {
+pub(crate) struct CatalogReport {
     /// Each server with its state in the catalog.
-    pub servers: Vec<ServerReport>,
+    pub(crate) servers: Vec<ServerReport>,
     /// Each endpoint with remarks, by its path.
-    pub endpoints: Vec<EndpointReport>,
+    pub(crate) endpoints: Vec<EndpointReport>,
 }
 
 /// One server in the catalog.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ServerReport {
+pub(crate) struct ServerReport {
     /// Its name.
-    pub server: Arc<str>,
+    pub(crate) server: Arc<str>,
     /// Whether anything is known of it, from now or from an earlier run.
-    pub known: bool,
+    pub(crate) known: bool,
     /// How many tools, prompts, resources and templates it offers.
-    pub items: [usize; 4],
+    pub(crate) items: [usize; 4],
     /// Why the latest refresh failed, if it did.
-    pub failure: Option<String>,
+    pub(crate) failure: Option<String>,
     /// What was noticed.
-    pub remarks: Vec<Remark>,
+    pub(crate) remarks: Vec<Remark>,
 }
 
 /// One endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct EndpointReport {
+pub(crate) struct EndpointReport {
     /// Its path, `/mcp` or `/mcp/<name>`.
-    pub endpoint: String,
+    pub(crate) endpoint: String,
     /// What was noticed.
-    pub remarks: Vec<Remark>,
+    pub(crate) remarks: Vec<Remark>,
 }
 
 impl fmt::Display for CatalogReport {

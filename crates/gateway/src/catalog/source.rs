@@ -36,11 +36,6 @@ impl ListKind {
         }
     }
 
-    /// The list that `method` asks for.
-    pub(crate) fn of(method: Method) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.method() == method)
-    }
-
     /// The member of the result that holds the items.
     pub(crate) const fn member(self) -> &'static str {
         match self {

@@ -12,7 +12,7 @@ use std::{
 
 use bytes::Bytes;
 use gatepost_policy::{Action, Classified, EffectRules, Kind, Principal, ViewRules, decide};
-use gatepost_protocol::{headers::HeaderParams, version::Version};
+use gatepost_protocol::{headers::HeaderParams, translate::drops_structured_content, version::Version};
 
 use super::{
     demand::Demand,
@@ -52,10 +52,20 @@ pub(crate) struct Tool<S = Server> {
     pub(crate) original: Arc<str>,
     /// What calling it does.
     pub(crate) effect: Classified,
-    /// The tool as the server sent it, an object.
-    pub(crate) definition: Bytes,
+    /// The version its server spoke when it was listed.
+    version: Version,
+    /// Whether its `outputSchema` is one that older clients are not shown.
+    foreign_output: bool,
     /// Which arguments travel as headers too.
     pub(crate) headers: Option<HeaderParams>,
+}
+
+impl<S> Tool<S> {
+    /// Whether a client of this version was not shown the tool's `outputSchema`, so that its results must come without
+    /// `structuredContent` (`eras.md` §10).
+    pub(crate) fn drops_structured(&self, client: Version) -> bool {
+        self.foreign_output && client < self.version && !client.is_modern()
+    }
 }
 
 /// A prompt, as an endpoint offers it.
@@ -263,13 +273,17 @@ impl<S: Source> View<S> {
             match kind {
                 ListKind::Tools => {
                     let headers = item.headers.clone();
+                    let version = listing.about.version;
+                    let foreign_output =
+                        drops_structured_content(&item.raw, Version::LATEST, Version::LATEST_LEGACY);
                     self.tools.insert(
                         key,
                         Arc::new(Tool {
                             server,
                             original,
                             effect,
-                            definition: item.raw.clone(),
+                            version,
+                            foreign_output,
                             headers,
                         }),
                     );

@@ -98,7 +98,11 @@ async fn what_a_version_does_not_know_is_taken_out_of_its_list_only() {
         format!(r#"{{"tools":[{without_schema},{plain}]}}"#)
     );
     assert!(first(&modern, ListKind::Tools, MODERN).starts_with(&format!(r#"{{"tools":[{odd},{plain}],"#)));
+    assert!(modern.tool("odd").unwrap().drops_structured(LEGACY));
+    assert!(!modern.tool("odd").unwrap().drops_structured(MODERN));
+    assert!(!modern.tool("plain").unwrap().drops_structured(LEGACY));
     let legacy = list(LEGACY).await;
+    assert!(!legacy.tool("odd").unwrap().drops_structured(LEGACY));
     assert_eq!(
         first(&legacy, ListKind::Tools, LEGACY),
         format!(r#"{{"tools":[{odd},{plain}]}}"#)

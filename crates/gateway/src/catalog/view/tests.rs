@@ -3,7 +3,7 @@ use gatepost_policy::{Access, Effect, Pattern};
 use super::*;
 use crate::catalog::{
     Plan,
-    fake::{Fake, all, named, plan, selection, single, started},
+    fake::{Fake, all, plan, selection, single, started},
 };
 
 async fn view_of(plans: Vec<Plan<Fake>>, rules: Rules) -> Arc<View<Fake>> {
