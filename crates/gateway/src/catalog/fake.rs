@@ -210,7 +210,7 @@ impl Source for Fake {
     }
 
     async fn watch(&self) {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

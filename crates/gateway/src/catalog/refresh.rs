@@ -161,7 +161,7 @@ pub(super) async fn hear<S: Source>(
             Ok(Change::Resources) => slot.announce(Wanted::of(&[ListKind::Resources, ListKind::Templates])),
             Ok(Change::Updated(uri)) => catalog.updated(at, &uri),
             Ok(Change::Reconnected) | Err(broadcast::error::RecvError::Lagged(_)) => {
-                slot.announce(Wanted::ALL)
+                slot.announce(Wanted::ALL);
             }
             Err(broadcast::error::RecvError::Closed) => return,
         }
@@ -185,7 +185,7 @@ pub(super) async fn keep<S: Source>(catalog: Arc<Catalog<S>>, at: usize) {
         if slot.note(outcome.failure.clone()) {
             match &outcome.failure {
                 Some(failure) => {
-                    tracing::warn!(server = &*slot.name, "failed to refresh the catalog: {failure}")
+                    tracing::warn!(server = &*slot.name, "failed to refresh the catalog: {failure}");
                 }
                 None => tracing::debug!(server = &*slot.name, "the catalog is up to date"),
             }
