@@ -179,7 +179,7 @@ fn built() -> io::Result<PathBuf> {
     {
         return Ok(binary);
     }
-    let mut cargo = Command::new(option_env!("CARGO").unwrap_or("cargo"));
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.args([
         "build",
         "--quiet",
