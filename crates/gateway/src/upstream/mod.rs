@@ -41,3 +41,6 @@ pub(crate) use facts::Facts;
 pub use health::{Health, HealthState};
 pub(crate) use incoming::{Events, Incoming, Partial, response_of};
 pub use server::Server;
+
+#[cfg(test)]
+mod tests;

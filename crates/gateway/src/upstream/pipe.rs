@@ -581,7 +581,10 @@ pub(crate) async fn read_lines(from: impl AsyncRead + Unpin, inlet: &Inlet, limi
         {
             Ok(0) => return "its output ended".to_owned(),
             Ok(_) if line.last() == Some(&b'\n') || (line.len() as u64) <= limit => {
-                inlet.receive(line.into())
+                {
+                line.truncate(line.trim_ascii_end().len());
+                inlet.receive(line.into());
+            }
             }
             Ok(_) => {
                 inlet.oversized(&line[..line.len().min(4096)], limit);

@@ -1,1 +1,236 @@
+use gatepost_protocol::envelope::Message;
+use tokio::{
+    io::{DuplexStream, Lines},
+    task::JoinHandle,
+};
 
+use super::*;
+use crate::upstream::change::Change;
+
+/// The server's end of a pipe.
+struct Far {
+    lines: Lines<BufReader<tokio::io::ReadHalf<DuplexStream>>>,
+    out: tokio::io::WriteHalf<DuplexStream>,
+}
+
+impl Far {
+    async fn hear(&mut self) -> String {
+        self.lines.next_line().await.unwrap().unwrap()
+    }
+
+    async fn say(&mut self, line: &str) {
+        self.out.write_all(line.as_bytes()).await.unwrap();
+        self.out.write_all(b"\n").await.unwrap();
+    }
+
+    async fn answer(&mut self, id: u64) {
+        self.say(&format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"n":{id}}}}}"#)).await;
+    }
+}
+
+fn connect(manners: Manners, limit: u64) -> (Arc<Pipe>, Far, Announcer, JoinHandle<()>) {
+    let announcer = Announcer::new();
+    let (ours, theirs) = tokio::io::duplex(1 << 16);
+    let (pipe, inlet, unsent) = Pipe::new("s".into(), announcer.clone());
+    pipe.set_manners(manners);
+    let (from, to) = tokio::io::split(ours);
+    tokio::spawn(write_lines(to, unsent));
+    let reading = tokio::spawn(async move {
+        let why = read_lines(from, &inlet, limit).await;
+        inlet.end(&why);
+    });
+    let (from, out) = tokio::io::split(theirs);
+    (pipe, Far { lines: BufReader::new(from).lines(), out }, announcer, reading)
+}
+
+fn ping(id: u64) -> Bytes {
+    format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call"}}"#).into()
+}
+
+fn method(message: &Message) -> &str {
+    match message {
+        Message::Request(request) => request.method(),
+        Message::Notification(notification) => notification.method(),
+        Message::Response(_) => "response",
+    }
+}
+
+#[tokio::test]
+async fn answers_find_their_calls_in_any_order() {
+    let (pipe, mut far, _, _) = connect(Manners::Mute, 1000);
+    let calls = (0..50).map(|_| {
+        let pipe = Arc::clone(&pipe);
+        async move {
+            let ticket = pipe.call(false, ping).await.unwrap();
+            let id = ticket.id();
+            (id, ticket.response().await.unwrap())
+        }
+    });
+    let serving = async {
+        let mut ids = Vec::new();
+        for _ in 0..50 {
+            let line = far.hear().await;
+            let Ok(Message::Request(request)) = Message::parse(line.into(), Strictness::Edge) else { panic!() };
+            ids.push(request.id().as_u64().unwrap());
+        }
+        ids.reverse();
+        for id in &ids {
+            far.answer(*id).await;
+        }
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), 50, "ids are unique");
+    };
+    let (answers, ()) = tokio::join!(futures_util::future::join_all(calls), serving);
+    for (id, response) in answers {
+        assert!(response.raw().ends_with(format!(r#"{{"n":{id}}}}}"#).as_bytes()));
+    }
+    assert_eq!(pipe.in_flight(), 0);
+}
+
+#[tokio::test]
+async fn what_is_not_json_is_skipped() {
+    let (pipe, mut far, _, _) = connect(Manners::Mute, 1000);
+    let ticket = pipe.call(false, ping).await.unwrap();
+    for line in ["Server started!", "", "{\"jsonrpc\":", "[1,2]", "\u{1b}[32mok", "{\"id\":1}"] {
+        far.say(line).await;
+    }
+    far.say(r#"[{"jsonrpc":"2.0","id":1,"result":{}}]"#).await;
+    ticket.response().await.unwrap();
+    // The array holds two things that are no messages.
+    assert_eq!(pipe.nonsense.load(Relaxed), 6);
+}
+
+#[tokio::test]
+async fn a_line_over_the_limit_fails_its_call_and_no_other() {
+    let (pipe, mut far, _, _) = connect(Manners::Mute, 200);
+    let large = pipe.call(false, ping).await.unwrap();
+    let small = pipe.call(false, ping).await.unwrap();
+    far.say(&format!(r#"{{"jsonrpc":"2.0","id":1,"result":{{"text":"{}"}}}}"#, "x".repeat(500))).await;
+    assert!(matches!(large.response().await, Err(Fault::TooLarge(200))));
+    far.answer(2).await;
+    small.response().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_line_that_never_ends_ends_the_connection_in_bounded_memory() {
+    let (pipe, mut far, _, reading) = connect(Manners::Mute, 10_000);
+    let ticket = pipe.call(false, ping).await.unwrap();
+    let endless = tokio::spawn(async move {
+        while far.out.write_all(&[b'x'; 4096]).await.is_ok() {}
+    });
+    assert!(matches!(ticket.response().await, Err(Fault::TooLarge(10_000))));
+    reading.await.unwrap();
+    assert!(!pipe.alive());
+    endless.abort();
+}
+
+#[tokio::test]
+async fn the_end_reaches_every_call_and_those_to_come() {
+    let (pipe, far, _, _) = connect(Manners::Mute, 1000);
+    let ticket = pipe.call(false, ping).await.unwrap();
+    drop(far);
+    assert!(matches!(ticket.response().await, Err(Fault::Ended(_))));
+    assert!(matches!(pipe.call(false, ping).await, Err(Fault::Ended(_))));
+    pipe.closed().await;
+}
+
+#[tokio::test]
+async fn progress_goes_by_its_token_and_log_lines_only_where_they_are_certain() {
+    let (pipe, mut far, announcer, _) = connect(Manners::Mute, 1000);
+    let mut changes = announcer.listen();
+    let mut first = pipe.call(false, ping).await.unwrap();
+    let log = r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":"x"}}"#;
+    far.say(log).await;
+    assert_eq!(method(&first.next().await.unwrap()), "notifications/message");
+    let mut second = pipe.call(false, ping).await.unwrap();
+    // Two calls are in flight: nobody can tell whose this is.
+    far.say(log).await;
+    let progress = r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":2,"progress":1}}"#;
+    far.say(progress).await;
+    far.say(r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#).await;
+    far.answer(1).await;
+    far.answer(2).await;
+    assert_eq!(method(&first.next().await.unwrap()), "response");
+    assert_eq!(method(&second.next().await.unwrap()), "notifications/progress");
+    assert_eq!(method(&second.next().await.unwrap()), "response");
+    assert_eq!(changes.recv().await.unwrap(), Change::Tools);
+    assert_eq!(pipe.dropped.load(Relaxed), 1);
+}
+
+#[tokio::test]
+async fn what_nobody_reads_is_bounded_but_the_answer_comes() {
+    let (pipe, mut far, _, _) = connect(Manners::Mute, 1000);
+    let mut ticket = pipe.call(false, ping).await.unwrap();
+    let progress = r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":1,"progress":1}}"#;
+    for _ in 0..MAX_WAITING + 10 {
+        far.say(progress).await;
+    }
+    far.answer(1).await;
+    while pipe.in_flight() > 0 {
+        tokio::task::yield_now().await;
+    }
+    let mut seen = 0;
+    while method(&ticket.next().await.unwrap()) != "response" {
+        seen += 1;
+    }
+    assert_eq!((seen, pipe.dropped.load(Relaxed)), (MAX_WAITING, 10));
+}
+
+const ASK: &str = r#"{"jsonrpc":"2.0","id":"a","method":"roots/list"}"#;
+
+#[tokio::test]
+async fn a_ping_is_answered_and_a_question_without_capability_refused() {
+    let (_pipe, mut far, _, _) = connect(Manners::Mute, 1000);
+    far.say(r#"{"jsonrpc":"2.0","id":7,"method":"ping"}"#).await;
+    assert_eq!(far.hear().await, r#"{"jsonrpc":"2.0","id":7,"result":{}}"#);
+    far.say(ASK).await;
+    assert!(far.hear().await.starts_with(r#"{"jsonrpc":"2.0","id":"a","error":{"code":-32601"#));
+}
+
+#[tokio::test]
+async fn a_question_belongs_to_the_only_call_or_to_the_next() {
+    let (pipe, mut far, _, _) = connect(Manners::Leased, 1000);
+    far.say(ASK).await;
+    far.say(r#"{"jsonrpc":"2.0","id":7,"method":"ping"}"#).await;
+    far.hear().await;
+    let mut ticket = pipe.call(false, ping).await.unwrap();
+    assert_eq!(method(&ticket.next().await.unwrap()), "roots/list");
+    far.say(ASK).await;
+    assert_eq!(method(&ticket.next().await.unwrap()), "roots/list");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_question_that_belongs_to_no_call_is_refused_after_a_while() {
+    let (pipe, mut far, _, _) = connect(Manners::Leased, 1000);
+    far.say(ASK).await;
+    assert!(far.hear().await.starts_with(r#"{"jsonrpc":"2.0","id":"a","error":{"code":-32603"#));
+    assert!(pipe.books().held.is_empty());
+}
+
+#[tokio::test]
+async fn a_modern_server_must_not_ask() {
+    let (pipe, mut far, _, _) = connect(Manners::Modern, 1000);
+    let ticket = pipe.call(false, ping).await.unwrap();
+    far.say(ASK).await;
+    assert!(matches!(ticket.response().await, Err(Fault::Violation(text)) if text.contains("roots/list")));
+}
+
+#[tokio::test]
+async fn messages_are_one_line_each() {
+    let (pipe, mut far, _, _) = connect(Manners::Mute, 1000);
+    pipe.send(Bytes::from_static(b"{\"a\":\r\n1}")).await.unwrap();
+    pipe.send(cancelled(3, "no \"use\"")).await.unwrap();
+    assert_eq!(far.hear().await, "{\"a\":  1}");
+    assert_eq!(
+        far.hear().await,
+        r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":3,"reason":"no \"use\""}}"#
+    );
+}
+
+#[test]
+fn the_id_of_a_cut_message_is_found() {
+    assert_eq!(leading_id(br#"{"jsonrpc":"2.0","id" : 12,"result":{"id":3"#), Some(12));
+    assert_eq!(leading_id(br#"{"jsonrpc":"2.0","id":"a","result""#), None);
+    assert_eq!(leading_id(b"xxxx"), None);
+}

@@ -71,7 +71,8 @@ async fn many_callers_share_one_start() {
 #[tokio::test(start_paused = true)]
 async fn a_caller_that_gives_up_does_not_undo_the_start() {
     let (pool, starter) = (pool(4), Starter::default());
-    let hurried = pool.lease(&Key::default(), Use::Shared, starter.start());
+    let key = Key::default();
+    let hurried = pool.lease(&key, Use::Shared, starter.start());
     assert!(
         tokio::time::timeout(Duration::from_millis(10), hurried)
             .await

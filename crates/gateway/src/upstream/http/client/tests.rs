@@ -1,0 +1,220 @@
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use rustls::RootCertStore;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
+
+use super::*;
+use crate::upstream::context::trusting;
+
+/// A server that treats each connection with `serve` and counts them.
+async fn server<F, S>(serve: S) -> (HttpClient, Arc<AtomicUsize>)
+where
+    S: Fn(TcpStream, usize) -> F + Send + 'static,
+    F: Future<Output = ()> + Send + 'static,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url: Uri = format!("http://{}/mcp", listener.local_addr().unwrap()).parse().unwrap();
+    let count = Arc::new(AtomicUsize::new(0));
+    let accepted = Arc::clone(&count);
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let number = accepted.fetch_add(1, Relaxed);
+            tokio::spawn(serve(stream, number));
+        }
+    });
+    (HttpClient::new(&url, &trusting(RootCertStore::empty()).unwrap()).unwrap(), count)
+}
+
+/// Reads one request with a small body; false at the end of the connection.
+async fn request(stream: &mut TcpStream) -> bool {
+    let mut seen = Vec::new();
+    let mut buffer = [0; 1024];
+    while !seen.windows(4).any(|window| window == b"\r\n\r\n") {
+        match stream.read(&mut buffer).await {
+            Ok(0) | Err(_) => return false,
+            Ok(length) => seen.extend_from_slice(&buffer[..length]),
+        }
+    }
+    true
+}
+
+fn get() -> Request<Full<Bytes>> {
+    Request::get("/mcp").header("host", "test").body(Full::new(Bytes::new())).unwrap()
+}
+
+async fn text(client: &HttpClient) -> Result<Bytes, HttpError> {
+    Ok(client.send(get()).await?.into_body().collect(1 << 20).await?.unwrap())
+}
+
+const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+const CHUNKED: &[u8] = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n";
+
+#[tokio::test]
+async fn one_connection_serves_many_requests() {
+    for answer in [OK, CHUNKED] {
+        let (client, count) = server(move |mut stream, _| async move {
+            while request(&mut stream).await {
+                stream.write_all(answer).await.unwrap();
+            }
+        })
+        .await;
+        for _ in 0..10 {
+            assert_eq!(text(&client).await.unwrap(), "ok");
+        }
+        assert_eq!(count.load(Relaxed), 1);
+    }
+}
+
+#[tokio::test]
+async fn concurrent_requests_have_a_connection_each() {
+    let (client, count) = server(|mut stream, _| async move {
+        while request(&mut stream).await {
+            stream.write_all(OK).await.unwrap();
+        }
+    })
+    .await;
+    for _ in 0..3 {
+        let held: Vec<_> = futures_util::future::join_all((0..4).map(|_| client.send(get()))).await;
+        for response in held {
+            assert_eq!(response.unwrap().into_body().collect(10).await.unwrap().unwrap(), "ok");
+        }
+    }
+    assert!(count.load(Relaxed) <= 4, "{count:?}");
+}
+
+#[tokio::test]
+async fn a_connection_the_server_has_closed_is_replaced() {
+    let (client, count) = server(|mut stream, _| async move {
+        request(&mut stream).await;
+        stream.write_all(OK).await.unwrap();
+    })
+    .await;
+    for round in 1..=3 {
+        assert_eq!(text(&client).await.unwrap(), "ok");
+        assert_eq!(count.load(Relaxed), round);
+        // Until the server's end of the connection has arrived.
+        while client.pool.checkout().is_some_and(|link| {
+            client.pool.give_back(link, IDLE_FOR);
+            true
+        }) {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_keeps_connections_briefly_is_believed() {
+    let (client, count) = server(|mut stream, _| async move {
+        while request(&mut stream).await {
+            let answer = b"HTTP/1.1 200 OK\r\nkeep-alive: timeout=1\r\ncontent-length: 2\r\n\r\nok";
+            stream.write_all(answer).await.unwrap();
+        }
+    })
+    .await;
+    text(&client).await.unwrap();
+    text(&client).await.unwrap();
+    assert_eq!(count.load(Relaxed), 2);
+    let check = |value: &'static str, expected: u64| {
+        let mut headers = HeaderMap::new();
+        headers.insert("keep-alive", value.parse().unwrap());
+        assert_eq!(keep_for(&headers).as_secs(), expected, "{value}");
+    };
+    check("timeout=5, max=100", 4);
+    check("max=100, timeout=600", 30);
+    check("timeout=x", 30);
+    check("timeout=0", 0);
+}
+
+#[tokio::test]
+async fn a_body_dropped_midway_closes_its_connection() {
+    let (closed, mut closes) = tokio::sync::mpsc::unbounded_channel();
+    let (client, _) = server(move |mut stream, _| {
+        let closed = closed.clone();
+        async move {
+            request(&mut stream).await;
+            stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n").await.unwrap();
+            let _ = stream.read(&mut [0; 1]).await;
+            closed.send(()).unwrap();
+        }
+    })
+    .await;
+    let mut body = client.send(get()).await.unwrap().into_body();
+    assert_eq!(body.data().await.unwrap().unwrap(), "ok");
+    drop(body);
+    closes.recv().await.unwrap();
+    assert!(client.pool.checkout().is_none());
+}
+
+#[tokio::test]
+async fn a_reader_that_waits_holds_the_server_back() {
+    let written = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&written);
+    let (client, _) = server(move |mut stream, _| {
+        let count = Arc::clone(&count);
+        async move {
+            request(&mut stream).await;
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100000000\r\n\r\n").await.unwrap();
+            let piece = vec![b'x'; 100_000];
+            for _ in 0..1000 {
+                if stream.write_all(&piece).await.is_err() {
+                    return;
+                }
+                count.fetch_add(piece.len(), Relaxed);
+            }
+        }
+    })
+    .await;
+    let mut body = client.send(get()).await.unwrap().into_body();
+    assert!(!body.data().await.unwrap().unwrap().is_empty());
+    // The sockets' buffers fill up, and then nothing moves any more.
+    let mut before = usize::MAX;
+    while before != written.load(Relaxed) {
+        before = written.load(Relaxed);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(before < 50_000_000, "{before}");
+    assert!(body.collect(1 << 20).await.unwrap().is_none(), "over the limit");
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_is_an_error_and_is_not_used_again() {
+    let (client, count) = server(|mut stream, number| async move {
+        request(&mut stream).await;
+        match number {
+            0 => stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf").await.unwrap(),
+            1 => {}
+            _ => stream.write_all(OK).await.unwrap(),
+        }
+    })
+    .await;
+    assert!(matches!(text(&client).await, Err(HttpError::Broken(_))));
+    // The request was sent, so it is not repeated: the server may have acted on it.
+    assert!(matches!(text(&client).await, Err(HttpError::Broken(_))));
+    assert_eq!(text(&client).await.unwrap(), "ok");
+    assert_eq!(count.load(Relaxed), 3);
+}
+
+#[tokio::test]
+async fn nobody_there_is_said_so() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url: Uri = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
+    drop(listener);
+    let client = HttpClient::new(&url, &trusting(RootCertStore::empty()).unwrap()).unwrap();
+    let error = text(&client).await.unwrap_err();
+    assert!(matches!(&error, HttpError::Connect(why) if why.contains("127.0.0.1")), "{error}");
+}
+
+#[test]
+fn only_http_urls_have_an_origin() {
+    let check = |url: &str| Origin::of(&url.parse().unwrap());
+    assert_eq!(check("http://a/x").unwrap(), check("http://a:80/y").unwrap());
+    assert_eq!(check("https://a").unwrap(), check("https://a:443/").unwrap());
+    assert_ne!(check("https://a").unwrap(), check("http://a:443").unwrap());
+    assert_eq!(&*check("http://[::1]:8080/").unwrap().host, "::1");
+    assert!(check("ftp://a/").is_err());
+    assert!(check("/mcp").is_err());
+}
