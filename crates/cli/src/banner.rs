@@ -5,7 +5,7 @@ use std::fmt::Write;
 use gatepost_config::Config;
 use serde_json::json;
 
-use crate::{commands::described, failure::counted, output::style};
+use crate::{commands::described, configuration::FILE, failure::counted, output::style};
 
 /// The most endpoints that are listed; a banner is read at a glance.
 const MOST_ENDPOINTS: usize = 12;
@@ -17,6 +17,8 @@ pub(crate) struct Whereabouts {
     pub(crate) base: Option<String>,
     /// Where `/health` and `/metrics` are, in the same form.
     pub(crate) ops: Option<String>,
+    /// Whether there is no configuration.
+    pub(crate) zero: bool,
     /// The path of this program, for clients that launch one.
     pub(crate) program: String,
 }
@@ -38,7 +40,15 @@ pub(crate) fn banner(config: &Config, whereabouts: &Whereabouts) -> String {
     if !config.views.is_empty() {
         let _ = write!(text, " with {}", counted(config.views.len(), "view"));
     }
-    text.push_str("\n\n");
+    text.push('\n');
+    if whereabouts.zero {
+        let _ = writeln!(
+            text,
+            "Without a configuration: this folder (read-only), a calculator, notes. To put your own servers here, write \
+             {FILE}\nor let `gatepost import` take them from a client."
+        );
+    }
+    text.push('\n');
 
     let base = whereabouts.base.as_deref().unwrap_or_default();
     if whereabouts.base.is_none() {
@@ -125,8 +135,12 @@ fn endpoints(config: &Config) -> Vec<Line> {
 fn clients(url: &str, whereabouts: &Whereabouts) -> String {
     let vs_code = json!({ "name": "gatepost", "type": "http", "url": url });
     let cursor = json!({ "mcpServers": { "gatepost": { "url": url } } });
-    let desktop =
-        json!({ "mcpServers": { "gatepost": { "command": whereabouts.program, "args": ["connect", url] } } });
+    // By hand, since the command comes before its arguments in everybody's documentation.
+    let desktop = format!(
+        r#"{{"mcpServers":{{"gatepost":{{"command":{},"args":["connect",{}]}}}}}}"#,
+        json!(whereabouts.program),
+        json!(url)
+    );
     let lines = [
         (
             "Claude Code",
@@ -164,6 +178,7 @@ mod tests {
         let whereabouts = Whereabouts {
             base: base.map(str::to_owned),
             ops: base.map(str::to_owned),
+            zero: false,
             program: "/usr/local/bin/gatepost".to_owned(),
         };
         anstream::adapter::strip_str(&banner(&config, &whereabouts)).to_string()
@@ -175,6 +190,7 @@ mod tests {
         let whereabouts = Whereabouts {
             base: Some("http://127.0.0.1:8080".to_owned()),
             ops: Some("http://127.0.0.1:8080".to_owned()),
+            zero: true,
             program: "/usr/local/bin/gatepost".to_owned(),
         };
         let text = anstream::adapter::strip_str(&banner(&config, &whereabouts)).to_string();

@@ -12,8 +12,10 @@ pub(crate) const FILE: &str = "gatepost.yaml";
 /// How the commands that read a configuration are told which.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct ConfigArgs {
-    /// The configuration [default: gatepost.yaml in this folder, else none is needed]
-    #[arg(short = 'c', long = "config", value_name = "FILE", env = environment::CONFIG)]
+    /// The configuration [default: what the environment variable GATEPOST_CONFIG names, else gatepost.yaml in this
+    /// folder, else none is needed]
+    // Not clap's `env`: a variable that is set must not rule out `--url`.
+    #[arg(short = 'c', long = "config", value_name = "FILE")]
     file: Option<PathBuf>,
 }
 
@@ -34,8 +36,13 @@ impl ConfigArgs {
 
     /// The file that was named, else the one in the current folder, else none.
     pub(crate) fn source(&self) -> Source {
-        match &self.file {
-            Some(file) => Source::File(file.clone()),
+        let named = || {
+            std::env::var_os(environment::CONFIG)
+                .filter(|file| !file.is_empty())
+                .map(PathBuf::from)
+        };
+        match self.file.clone().or_else(named) {
+            Some(file) => Source::File(file),
             None if Path::new(FILE).exists() => Source::File(FILE.into()),
             None => Source::Zero,
         }

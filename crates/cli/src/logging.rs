@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal;
 
-use gatepost_config::{LogForm, LogLevel, Telemetry};
+use gatepost_config::{LogForm, Telemetry};
 use tracing_subscriber::{EnvFilter, fmt};
 
 use crate::{environment, exit, failure::Failure};
@@ -18,20 +18,23 @@ pub(crate) fn start(telemetry: &Telemetry) -> Result<(), Failure> {
         LogForm::Text => false,
         LogForm::Auto => !terminal,
     };
-    install(filter(telemetry.level)?, json);
+    install(filter(telemetry.level.as_str())?, json);
     Ok(())
 }
+
+/// A server that fails is reported by the command itself.
+const QUIET: &str = "warn,gatepost_gateway::catalog=error";
 
 /// Logs of a command that a person waits for: warnings, readable.
 ///
 /// # Errors
 /// As [`start`].
 pub(crate) fn start_quietly() -> Result<(), Failure> {
-    install(filter(LogLevel::Warn)?, false);
+    install(filter(QUIET)?, false);
     Ok(())
 }
 
-fn filter(level: LogLevel) -> Result<EnvFilter, Failure> {
+fn filter(default: &str) -> Result<EnvFilter, Failure> {
     match std::env::var(environment::LOG) {
         Ok(directives) if !directives.is_empty() => EnvFilter::try_new(&directives).map_err(|error| {
             Failure::new(
@@ -43,7 +46,7 @@ fn filter(level: LogLevel) -> Result<EnvFilter, Failure> {
             )
             .code(exit::USAGE)
         }),
-        _ => Ok(EnvFilter::new(level.as_str())),
+        _ => Ok(EnvFilter::new(default)),
     }
 }
 

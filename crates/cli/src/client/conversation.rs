@@ -16,6 +16,7 @@ use gatepost_gateway::{Connection, Gate, HealthState, Server};
 use gatepost_process::ShutdownSignals;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use tokio::time::Instant;
 
 use crate::{
     client::{TargetArgs, notice::Notices},
@@ -131,11 +132,13 @@ impl Client {
             .filter(|server| !single || &**server.name() == endpoint)
             .collect();
         let unknown = |server: &&Arc<Server>| server.health().state == HealthState::Unknown;
-        let explained = tokio::time::Instant::now() + PATIENCE;
+        let started = Instant::now();
+        let explained = started + PATIENCE;
+        let until = started + longest(&servers);
         let mut silent = true;
-        while servers.iter().any(|server| unknown(&server)) {
+        while servers.iter().any(|server| unknown(&server)) && Instant::now() < until {
             tokio::time::sleep(GLANCE).await;
-            if silent && tokio::time::Instant::now() > explained {
+            if silent && Instant::now() > explained {
                 silent = false;
                 let names: Vec<&str> = servers
                     .iter()
@@ -161,6 +164,8 @@ impl Client {
                 "{warn}warning{warn:#}: {message}; what it offers is missing\n"
             ));
         }
+        // A list waits for what is still on its way, and an error in it will come again where it matters.
+        let _ = self.ask("tools/list", Params::default()).await;
         Ok(())
     }
 
@@ -242,6 +247,14 @@ impl Client {
         let remedy = format!("see what there is with `gatepost list {kind}{}`", self.repeated);
         Failure::new(format!("{message} ({})", error.code), remedy)
     }
+}
+
+/// How long the slowest of them may take to be greeted; each fails by itself before that.
+fn longest(servers: &[&Arc<Server>]) -> Duration {
+    let times = servers
+        .iter()
+        .map(|server| server.config().start_timeout + server.config().probe_timeout);
+    times.max().unwrap_or_default() + GRACE
 }
 
 /// A result that wants more of the client is none: this one declared that it can answer nothing.

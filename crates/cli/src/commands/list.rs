@@ -57,7 +57,7 @@ struct Item {
     description: Option<String>,
     #[serde(rename = "inputSchema")]
     input_schema: Value,
-    arguments: Vec<PromptArgument>,
+    arguments: Value,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -164,8 +164,8 @@ fn row(item: &RawValue) -> [String; 2] {
         .into_iter()
         .flatten()
         .map(|(name, _)| (name.as_str(), required.contains(&name.as_str())));
-    let arguments = item
-        .arguments
+    let arguments: Vec<PromptArgument> = serde_json::from_value(item.arguments).unwrap_or_default();
+    let arguments = arguments
         .iter()
         .map(|argument| (argument.name.as_str(), argument.required));
     let mut all: Vec<(&str, bool)> = properties.chain(arguments).collect();

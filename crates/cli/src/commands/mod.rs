@@ -77,6 +77,7 @@ mod tests {
     #[test]
     fn help() {
         let mut command = Cli::command().term_width(100);
+        command.build();
         golden::check("help", &command.render_help().to_string());
         let call = command.find_subcommand_mut("call").unwrap();
         golden::check(

@@ -1,6 +1,6 @@
 //! `gatepost serve`: the gate over HTTP, until it is told to stop.
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 
 use gatepost_config::{Config, Listen, LogForm, listen_remedy};
 use gatepost_gateway::{
@@ -19,8 +19,9 @@ use crate::{
     gate, logging, output,
 };
 
-/// How long servers have to end after the calls are done, even where no grace is left: enough to be polite.
-const LEAST_GRACE: Duration = Duration::from_millis(500);
+/// How long servers have to end once the calls are done: the least, even where no grace is left, and the most, since
+/// somebody waits.
+const LAST_GRACE: RangeInclusive<Duration> = Duration::from_millis(500)..=Duration::from_secs(3);
 
 /// Run the gate over HTTP
 ///
@@ -72,7 +73,7 @@ async fn run_gate(config: Config, source: &Source) -> Result<(), Failure> {
         Some(listen) => Some(bind(listen, "`ops.listen`").await?),
         None => None,
     };
-    let whereabouts = whereabouts(&main, ops.as_ref());
+    let whereabouts = whereabouts(&main, ops.as_ref(), *source == Source::Zero);
     let base = whereabouts
         .base
         .clone()
@@ -92,9 +93,6 @@ async fn run_gate(config: Config, source: &Source) -> Result<(), Failure> {
         tracing::info!(url = %base, "listening");
     } else {
         output::words(&banner(gate.snapshot().config(), &whereabouts));
-    }
-    if *source == Source::Zero {
-        tracing::debug!("no configuration: serving the current folder, a calculator and notes");
     }
 
     let signal = signals.next().await;
@@ -131,7 +129,9 @@ async fn run_gate(config: Config, source: &Source) -> Result<(), Failure> {
 /// Ends the servers, politely unless somebody has lost patience.
 async fn end(gate: &Gate, until: Instant, patience: bool, signals: &mut ShutdownSignals) {
     let left = if patience {
-        until.saturating_duration_since(Instant::now()).max(LEAST_GRACE)
+        until
+            .saturating_duration_since(Instant::now())
+            .clamp(*LAST_GRACE.start(), *LAST_GRACE.end())
     } else {
         Duration::ZERO
     };
@@ -156,7 +156,7 @@ async fn bind(listen: &Listen, setting: &str) -> Result<Listener, Failure> {
     })
 }
 
-fn whereabouts(main: &Listener, ops: Option<&Listener>) -> Whereabouts {
+fn whereabouts(main: &Listener, ops: Option<&Listener>, zero: bool) -> Whereabouts {
     let url = |listener: &Listener| listener.address().map(|address| format!("http://{address}"));
     let program =
         std::env::current_exe().map_or_else(|_| "gatepost".into(), |path| path.display().to_string());
@@ -166,5 +166,10 @@ fn whereabouts(main: &Listener, ops: Option<&Listener>) -> Whereabouts {
         Some(ops) => url(ops),
         None => base.clone(),
     };
-    Whereabouts { base, ops, program }
+    Whereabouts {
+        base,
+        ops,
+        zero,
+        program,
+    }
 }
