@@ -29,7 +29,7 @@ pub(crate) struct Options {
         default_value = "direct,nginx,nginx-streaming,gatepost-server,gatepost-all,gatepost-view"
     )]
     targets: Vec<Target>,
-    /// Only scenarios whose key contains this (call-32, list-1000, legacy …).
+    /// Only scenarios whose key contains this (call-32, list-1000, legacy, sessions, start-up …).
     #[arg(long, default_value = "")]
     only: String,
     /// Seconds that are counted, per target, scenario and round.
@@ -76,10 +76,14 @@ impl Options {
         }
     }
 
+    fn wants(&self, key: &str) -> bool {
+        key.contains(&self.only)
+    }
+
     fn scenarios(&self) -> Vec<&'static Scenario> {
         SCENARIOS
             .iter()
-            .filter(|scenario| scenario.key.contains(&self.only))
+            .filter(|scenario| self.wants(scenario.key))
             .collect()
     }
 }
@@ -196,8 +200,8 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
     };
     let scenarios = options.scenarios();
     ensure!(
-        !scenarios.is_empty(),
-        "no scenario has `{}` in its key",
+        !scenarios.is_empty() || options.wants("sessions") || options.wants("start-up"),
+        "nothing that is measured has `{}` in its key",
         options.only
     );
     let stand = Stand::start(&starter, &options.targets, &scenarios).await?;
@@ -225,51 +229,16 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
     }
     let loaded = memories(&stand, &options.targets)?;
 
-    let gate = options.targets.iter().any(|target| target.is_gatepost());
-    let (mut sessions, mut start_ups) = (Vec::new(), Vec::new());
-    if options.only.is_empty() {
-        let repeats = if options.quick { 2 } else { 10 };
-        for target in options
-            .targets
-            .iter()
-            .copied()
-            .filter(|target| target.is_gatepost())
-        {
-            for era in [Era::Modern, Era::Legacy] {
-                say(&format!("sessions: {}, {era:?} server", target.label()));
-                let count = if options.quick { 500 } else { options.sessions };
-                sessions.push(
-                    sessions_cost(
-                        &starter,
-                        &stand.backends[&(era == Era::Legacy)],
-                        target,
-                        era,
-                        count,
-                    )
-                    .await?,
-                );
-            }
-        }
-        say("start-up");
-        let backend = &stand.backends[&false];
-        if options.targets.contains(&Target::Nginx) {
-            start_ups.push(StartUps {
-                what: "nginx",
-                times: nginx_start_ups(&starter, backend, repeats).await?,
-            });
-        }
-        if gate {
-            let (fresh, kept) = gate_start_ups(&starter, backend, repeats).await?;
-            start_ups.push(StartUps {
-                what: "gatepost, empty data_dir",
-                times: fresh,
-            });
-            start_ups.push(StartUps {
-                what: "gatepost, its own data_dir again",
-                times: kept,
-            });
-        }
-    }
+    let sessions = if options.wants("sessions") {
+        all_sessions(options, &starter, &stand).await?
+    } else {
+        Vec::new()
+    };
+    let start_ups = if options.wants("start-up") {
+        all_start_ups(options, &starter, &stand).await?
+    } else {
+        Vec::new()
+    };
     let report = Report {
         machine: machine::describe(),
         cores: starter.cores,
@@ -277,7 +246,7 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
         quick: options.quick,
         rounds,
         seconds: counted.as_secs_f64(),
-        versions: versions(options, gate),
+        versions: versions(options),
         samples,
         idle,
         loaded,
@@ -339,6 +308,47 @@ fn memories(stand: &Stand, targets: &[Target]) -> Result<BTreeMap<&'static str, 
         if let Some(process) = stand.gates.get(&(false, tools)) {
             found.insert(name, machine::memory(process.id())?);
         }
+    }
+    Ok(found)
+}
+
+async fn all_sessions(options: &Options, starter: &Starter, stand: &Stand) -> Result<Vec<Sessions>> {
+    let count = if options.quick { 500 } else { options.sessions };
+    let mut found = Vec::new();
+    for target in options
+        .targets
+        .iter()
+        .copied()
+        .filter(|target| target.is_gatepost())
+    {
+        for era in [Era::Modern, Era::Legacy] {
+            say(&format!("sessions: {}, {era:?} server", target.label()));
+            let backend = &stand.backends[&(era == Era::Legacy)];
+            found.push(sessions_cost(starter, backend, target, era, count).await?);
+        }
+    }
+    Ok(found)
+}
+
+async fn all_start_ups(options: &Options, starter: &Starter, stand: &Stand) -> Result<Vec<StartUps>> {
+    say("start-up");
+    let repeats = if options.quick { 2 } else { 10 };
+    let backend = &stand.backends[&false];
+    let mut found = Vec::new();
+    if options.targets.contains(&Target::Nginx) {
+        let times = nginx_start_ups(starter, backend, repeats).await?;
+        found.push(StartUps { what: "nginx", times });
+    }
+    if options.targets.iter().any(|target| target.is_gatepost()) {
+        let (fresh, kept) = gate_start_ups(starter, backend, repeats).await?;
+        found.push(StartUps {
+            what: "gatepost, empty data_dir",
+            times: fresh,
+        });
+        found.push(StartUps {
+            what: "gatepost, its own data_dir again",
+            times: kept,
+        });
     }
     Ok(found)
 }
@@ -406,7 +416,7 @@ async fn gate_start_ups(
     Ok((fresh, kept))
 }
 
-fn versions(options: &Options, gate: bool) -> Vec<String> {
+fn versions(options: &Options) -> Vec<String> {
     let version = |program: &Path, argument: &str| {
         let output = std::process::Command::new(program).arg(argument).output().ok()?;
         // nginx prints its version to stderr.
@@ -414,7 +424,7 @@ fn versions(options: &Options, gate: bool) -> Vec<String> {
         String::from_utf8_lossy(&text).lines().next().map(str::to_owned)
     };
     let mut found: Vec<String> = version(&options.nginx, "-v").into_iter().collect();
-    if gate {
+    if options.targets.iter().any(|target| target.is_gatepost()) {
         found.extend(version(&options.gatepost, "--version"));
     }
     found
