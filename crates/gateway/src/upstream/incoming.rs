@@ -1,9 +1,8 @@
 //! What comes back for a call: a whole response, a large one still arriving, or messages one after the other.
 
-use std::{ops::Range, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures_util::{Stream, stream};
 use gatepost_protocol::envelope::{Message, Request, Response};
 
 use super::{
@@ -18,6 +17,9 @@ use super::{
 
 /// How long an abandoned call may keep its leased session before the session is given up with it.
 const ABANDONED_FOR: Duration = Duration::from_secs(10);
+
+/// How long a client may take to answer a server's question: people are asked (`eras.md` 5.3).
+const CLIENT_ANSWERS_WITHIN: Duration = Duration::from_secs(600);
 
 /// A server's answer to a call. Ids and progress tokens in it are ours, not the client's.
 pub(crate) enum Incoming {
@@ -36,6 +38,8 @@ pub(crate) struct Partial {
     /// How many more bytes are allowed.
     pub(crate) left: u64,
     pub(crate) context: Waiting,
+    /// Counts the call as in flight until the last byte.
+    #[expect(dead_code, reason = "held, never read")]
     pub(crate) guard: Option<Guard>,
 }
 
@@ -53,8 +57,9 @@ pub(crate) struct Events {
     pub(crate) first: Option<Message>,
     pub(crate) source: Source,
     pub(crate) context: Waiting,
-    /// The silence is ours: the server waits for the client.
-    pub(crate) patient: bool,
+    /// Questions that the client has not answered yet: the server's silence is no fault of its own meanwhile.
+    pub(crate) unanswered: usize,
+    /// Counts the call as in flight until the last byte.
     pub(crate) guard: Option<Guard>,
 }
 
@@ -111,44 +116,13 @@ impl Waiting {
 // === impl Partial ===
 
 impl Partial {
-    /// Whether the message is a result, its id stands before it, and so both are known already.
-    pub(crate) fn has_result(&self) -> bool {
-        id_before_result(&self.head).is_some()
-    }
-
-    /// The bytes of the whole message with `id` in the place of ours. Without [`Partial::has_result`] the id stays.
-    pub(crate) fn spliced(self, id: Bytes) -> impl Stream<Item = Result<Bytes, CallError>> + Send {
-        let mut first = Vec::with_capacity(self.head.len() + id.len());
-        match id_before_result(&self.head) {
-            Some(place) => {
-                first.extend_from_slice(&self.head[..place.start]);
-                first.extend_from_slice(&id);
-                first.extend_from_slice(&self.head[place.end..]);
-            }
-            None => first.extend_from_slice(&self.head),
-        }
-        stream::unfold(
-            (Some(Bytes::from(first)), Some(self)),
-            |(first, partial)| async move {
-                let mut partial = partial?;
-                if let Some(first) = first {
-                    return Some((Ok(first), (None, Some(partial))));
-                }
-                match partial.chunk().await.transpose()? {
-                    Ok(chunk) => Some((Ok(chunk), (None, Some(partial)))),
-                    Err(error) => Some((Err(error), (None, None))),
-                }
-            },
-        )
-    }
-
     /// The whole response, after all.
     pub(crate) async fn collect(mut self) -> Result<Response, CallError> {
         let mut whole = Vec::from(&self.head[..]);
         while let Some(chunk) = self.chunk().await? {
             whole.extend_from_slice(&chunk);
         }
-        super::http::parse_response(whole.into(), &self.context)
+        super::http::parse_response(&whole.into(), &self.context)
     }
 
     /// The next piece after `head`; `None` at the end.
@@ -174,12 +148,13 @@ impl Events {
     /// message starts the server's `timeout` anew. Cancel safe.
     pub(crate) async fn next(&mut self) -> Result<Message, CallError> {
         if let Some(first) = self.first.take() {
+            self.unanswered += usize::from(matches!(first, Message::Request(_)));
             return Ok(first);
         }
         let Self {
             source,
             context,
-            patient,
+            unanswered,
             ..
         } = self;
         let next = async {
@@ -193,20 +168,20 @@ impl Events {
                 }
             }
         };
-        if *patient {
-            next.await
+        let patience = if *unanswered > 0 {
+            context.silence.max(CLIENT_ANSWERS_WITHIN)
         } else {
-            context.within(next).await?
-        }
-    }
-
-    /// Says whether the server waits for the client, so that its silence is no fault of its own.
-    pub(crate) fn waiting_for_client(&mut self, waiting: bool) {
-        self.patient = waiting;
+            context.silence
+        };
+        let next = tokio::time::timeout(patience, next).await;
+        let message = next.map_err(|_| context.error(Cause::Timeout(patience), false))??;
+        *unanswered += usize::from(matches!(message, Message::Request(_)));
+        Ok(message)
     }
 
     /// Sends the client's answer to a question, with the server's id in it.
     pub(crate) async fn reply(&mut self, response: Bytes) -> Result<(), CallError> {
+        self.unanswered = self.unanswered.saturating_sub(1);
         match &mut self.source {
             Source::Http(stream) => self.context.within(stream.reply(response)).await?,
             Source::Pipe(PipeCall {
@@ -232,7 +207,7 @@ impl PipeCall {
                 first: Some(first),
                 source: Source::Pipe(self),
                 context,
-                patient: false,
+                unanswered: 0,
                 guard: None,
             })),
             Err(fault) => Err(context.fault(fault, true)),
@@ -280,58 +255,6 @@ pub(crate) async fn response_of(incoming: Incoming) -> Result<Response, CallErro
     }
 }
 
-/// Where the id is, if `head` begins an envelope whose `result` comes after it. Anything unusual is `None`, and is read
-/// as a whole.
-fn id_before_result(head: &[u8]) -> Option<Range<usize>> {
-    let mut at = 0;
-    let blank = |at: &mut usize| {
-        while head.get(*at).is_some_and(u8::is_ascii_whitespace) {
-            *at += 1;
-        }
-    };
-    // A string without escapes, or the digits of a number: all that may stand before `result`.
-    let simple = |at: &mut usize| -> Option<Range<usize>> {
-        let start = *at;
-        if head.get(start) == Some(&b'"') {
-            let length = head
-                .get(start + 1..)?
-                .iter()
-                .take(200)
-                .position(|byte| matches!(byte, b'"' | b'\\'))?;
-            *at = start + length + 2;
-            return (head.get(*at - 1) == Some(&b'"')).then_some(start..*at);
-        }
-        while head
-            .get(*at)
-            .is_some_and(|byte| byte.is_ascii_digit() || *byte == b'-')
-        {
-            *at += 1;
-        }
-        (*at > start).then_some(start..*at)
-    };
-    blank(&mut at);
-    (head.get(at) == Some(&b'{')).then(|| at += 1)?;
-    let mut id = None;
-    loop {
-        blank(&mut at);
-        let key = &head[simple(&mut at)?];
-        blank(&mut at);
-        (head.get(at) == Some(&b':')).then(|| at += 1)?;
-        blank(&mut at);
-        if key == b"\"result\"" {
-            return id;
-        }
-        let value = simple(&mut at)?;
-        match key {
-            b"\"id\"" if id.is_none() => id = Some(value),
-            b"\"jsonrpc\"" => {}
-            _ => return None,
-        }
-        blank(&mut at);
-        (head.get(at) == Some(&b',')).then(|| at += 1)?;
-    }
-}
-
 /// The gate's own questions can be asked nothing back.
 fn unasked(request: &Request) -> Bytes {
     gatepost_protocol::error::error_response(
@@ -340,23 +263,4 @@ fn unasked(request: &Request) -> Bytes {
         "the gate itself can be asked nothing",
         None,
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_id_is_found_before_a_result_only() {
-        let check = |head: &[u8], expected: Option<&[u8]>| {
-            assert_eq!(id_before_result(head).map(|place| &head[place]), expected);
-        };
-        check(br#"{"jsonrpc":"2.0","id":17,"result":{"id":3"#, Some(b"17"));
-        check(b" { \"id\" : \"a\" ,\n \"result\" : {", Some(b"\"a\""));
-        check(br#"{"jsonrpc":"2.0","result":{"content":["#, None);
-        check(br#"{"jsonrpc":"2.0","id":17,"error":{"code":1"#, None);
-        check(br#"{"jsonrpc":"2.0","x":{},"id":17,"result":{"#, None);
-        check(br#"{"jsonrpc":"2.0","id":17"#, None);
-        check(b"", None);
-    }
 }

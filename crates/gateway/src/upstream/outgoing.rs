@@ -116,13 +116,6 @@ impl Outgoing<'_> {
         self.request.param_text(target.param())
     }
 
-    /// Whether sending it twice changes nothing.
-    pub(crate) fn repeatable(&self) -> bool {
-        self.request
-            .known_method()
-            .is_some_and(|method| method.facts().repeatable)
-    }
-
     /// The method, if any version has it.
     pub(crate) fn method(&self) -> Option<Method> {
         self.request.known_method()

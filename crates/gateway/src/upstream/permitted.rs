@@ -37,7 +37,7 @@ impl Server {
             version: client.version,
             capabilities: &client.capabilities,
             info: client.info.as_ref(),
-            log_level: client.log_level.map(|level| level.as_str()),
+            log_level: client.log_level.map(gatepost_protocol::logging::LogLevel::as_str),
             conversation: client.conversation.map(|conversation| *conversation.bytes()),
             principal: Some(&client.principal),
             headers: permitted

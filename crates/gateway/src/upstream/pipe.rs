@@ -161,6 +161,7 @@ impl Pipe {
     }
 
     /// Calls in flight, the gate's own included.
+    #[cfg(test)]
     pub(crate) fn in_flight(&self) -> usize {
         self.books().calls.len()
     }
@@ -248,7 +249,7 @@ impl Pipe {
 
 impl Inlet {
     /// Takes one received message.
-    pub(crate) fn receive(&self, raw: Bytes) {
+    pub(crate) fn receive(&self, raw: &Bytes) {
         if raw.iter().all(u8::is_ascii_whitespace) {
             return;
         }
@@ -256,24 +257,17 @@ impl Inlet {
             Ok(Message::Response(response)) => self.answer(response),
             Ok(Message::Notification(notification)) => self.notice(notification),
             Ok(Message::Request(request)) => self.ask(request),
-            Err(problem) if problem.reason == Invalid::Batch => {
-                match Batch::split(&raw, Strictness::Server) {
-                    Ok(parts) => parts.into_iter().for_each(|part| self.receive(part)),
-                    Err(_) => self.nonsense(&raw),
-                }
-            }
-            Err(_) => self.nonsense(&raw),
+            Err(problem) if problem.reason == Invalid::Batch => match Batch::split(raw, Strictness::Server) {
+                Ok(parts) => parts.into_iter().for_each(|part| self.receive(&part)),
+                Err(_) => self.nonsense(raw),
+            },
+            Err(_) => self.nonsense(raw),
         }
     }
 
     /// The connection is over; every call learns why.
     pub(crate) fn end(self, reason: &str) {
         self.pipe.finish(reason);
-    }
-
-    /// Where the messages go.
-    pub(crate) fn pipe(&self) -> &Arc<Pipe> {
-        &self.pipe
     }
 
     /// Something that is no message: skipped and counted, said once.
@@ -303,7 +297,7 @@ impl Inlet {
     }
 
     fn answer(&self, response: Response) {
-        let id = response.id().map(|id| id.as_u64());
+        let id = response.id().map(gatepost_protocol::envelope::RawId::as_u64);
         let call = match id {
             Some(Some(id)) => self.pipe.books().calls.remove(&id),
             Some(None) => None,
@@ -500,6 +494,7 @@ impl Call {
 
 impl Ticket {
     /// Our id of the request.
+    #[cfg(test)]
     pub(crate) fn id(&self) -> u64 {
         self.id
     }
@@ -581,10 +576,8 @@ pub(crate) async fn read_lines(from: impl AsyncRead + Unpin, inlet: &Inlet, limi
         {
             Ok(0) => return "its output ended".to_owned(),
             Ok(_) if line.last() == Some(&b'\n') || (line.len() as u64) <= limit => {
-                {
                 line.truncate(line.trim_ascii_end().len());
-                inlet.receive(line.into());
-            }
+                inlet.receive(&line.into());
             }
             Ok(_) => {
                 inlet.oversized(&line[..line.len().min(4096)], limit);

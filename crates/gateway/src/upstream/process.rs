@@ -66,7 +66,7 @@ impl Launcher {
             return None;
         };
         let mut command = Command::new(program.expose())
-            .args(args.iter().map(|arg| arg.expose()))
+            .args(args.iter().map(gatepost_config::Text::expose))
             .envs(env.iter().map(|(name, value)| (name.as_str(), value.expose())));
         if let Some(cwd) = cwd {
             command = command.cwd(cwd);

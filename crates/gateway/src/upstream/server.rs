@@ -252,7 +252,16 @@ impl Server {
 
     async fn open(&self, key: &Key) -> Result<Arc<Session>, CallError> {
         let old_sse = matches!(self.manner.load().as_deref(), Some(Manner::OldSse));
-        let session = self.connector.open(key, self.known(), old_sse).await?;
+        let session = match self.connector.open(key, self.known(), old_sse).await {
+            Ok(session) => session,
+            Err(error) => {
+                // It no longer takes the handshake it took: perhaps it is another server by now.
+                if matches!(error.cause, Cause::Handshake(_)) {
+                    self.forget();
+                }
+                return Err(error);
+            }
+        };
         self.learned(Arc::clone(&session.facts));
         if *key == Key::default() {
             if self.connected_before.swap(true, Relaxed) {

@@ -55,14 +55,6 @@ impl Session {
             .push(task);
     }
 
-    /// Calls in flight.
-    pub(crate) fn pipe(&self) -> Option<&Arc<Pipe>> {
-        match &self.link {
-            Link::Pipe(pipe) => Some(pipe),
-            Link::Http(_) => None,
-        }
-    }
-
     /// Sends a notification.
     pub(crate) async fn send(&self, message: bytes::Bytes, context: &Waiting) -> Result<(), CallError> {
         match &self.link {

@@ -45,7 +45,7 @@ pub(crate) async fn connect(
     let (pipe, inlet, unsent) = Pipe::new(Arc::clone(&context.server), announcer);
     let writing = tokio::spawn(post_all(endpoint.at(&to), unsent, Arc::clone(&pipe)));
     let reading = tokio::spawn(async move {
-        let why = read_events(&mut source, &inlet).await;
+        let why = read_events(&mut source, &inlet, context.limit).await;
         inlet.end(&why);
     });
     let ended = Arc::clone(&pipe);
@@ -104,15 +104,15 @@ fn resolve(reference: &str, base: &Uri, origin: &Origin) -> Result<Uri, String> 
     joined.parse().map_err(invalid)
 }
 
-async fn read_events(source: &mut EventSource, inlet: &Inlet) -> String {
+async fn read_events(source: &mut EventSource, inlet: &Inlet, limit: u64) -> String {
     loop {
         match source.next().await {
             Ok(event) => {
                 if let Some(data) = event.message() {
-                    inlet.receive(data.clone());
+                    inlet.receive(data);
                 }
             }
-            Err(StreamEnd::TooLarge) => inlet.oversized(b"", u64::MAX),
+            Err(StreamEnd::TooLarge) => inlet.oversized(b"", limit),
             Err(StreamEnd::Over(why)) => return why,
         }
     }

@@ -104,7 +104,12 @@ impl Backend {
                             let (head, body) = request.into_parts();
                             let body = body.collect().await.unwrap().to_bytes();
                             let path = head.uri.path().to_owned();
-                            let request = Seen { verb: head.method, path, headers: head.headers, body };
+                            let request = Seen {
+                                verb: head.method,
+                                path,
+                                headers: head.headers,
+                                body,
+                            };
                             seen.lock().unwrap().push(request.clone());
                             Ok::<_, Infallible>(answer(&request))
                         }
@@ -119,7 +124,13 @@ impl Backend {
     }
 
     fn seen(&self, method: &str) -> Vec<Seen> {
-        self.seen.lock().unwrap().iter().filter(|seen| seen.method() == method).cloned().collect()
+        self.seen
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|seen| seen.method() == method)
+            .cloned()
+            .collect()
     }
 
     fn methods(&self) -> Vec<String> {
@@ -133,7 +144,11 @@ impl Backend {
 
 fn answer(status: u16, content_type: &str, body: impl Into<Bytes>) -> Answer {
     let body = http_body_util::Full::new(body.into()).boxed();
-    HttpResponse::builder().status(status).header("content-type", content_type).body(body).unwrap()
+    HttpResponse::builder()
+        .status(status)
+        .header("content-type", content_type)
+        .body(body)
+        .unwrap()
 }
 
 fn accepted() -> Answer {
@@ -143,11 +158,19 @@ fn accepted() -> Answer {
 }
 
 fn result(seen: &Seen, result: &str) -> Answer {
-    answer(200, "application/json", format!(r#"{{"jsonrpc":"2.0","id":{},"result":{result}}}"#, seen.id()))
+    answer(
+        200,
+        "application/json",
+        format!(r#"{{"jsonrpc":"2.0","id":{},"result":{result}}}"#, seen.id()),
+    )
 }
 
 fn error(seen: &Seen, status: u16, error: &str) -> Answer {
-    answer(status, "application/json", format!(r#"{{"jsonrpc":"2.0","id":{},"error":{error}}}"#, seen.id()))
+    answer(
+        status,
+        "application/json",
+        format!(r#"{{"jsonrpc":"2.0","id":{},"error":{error}}}"#, seen.id()),
+    )
 }
 
 /// An event stream that a test feeds.
@@ -158,7 +181,10 @@ fn events() -> (mpsc::UnboundedSender<String>, Answer) {
         Some((Ok(Frame::data(Bytes::from(text))), receiver))
     });
     let body = BodyExt::boxed(StreamBody::new(SyncStream(Mutex::new(Box::pin(frames)))));
-    let response = HttpResponse::builder().header("content-type", "text/event-stream").body(body).unwrap();
+    let response = HttpResponse::builder()
+        .header("content-type", "text/event-stream")
+        .body(body)
+        .unwrap();
     (sender, response)
 }
 
@@ -235,7 +261,9 @@ struct Caller {
 impl Caller {
     fn legacy(params: &str) -> Self {
         let raw = format!(r#"{{"jsonrpc":"2.0","id":"theirs","method":"tools/call","params":{params}}}"#);
-        let Ok(Message::Request(request)) = Message::parse(raw.into(), Strictness::Edge) else { panic!("{params}") };
+        let Ok(Message::Request(request)) = Message::parse(raw.into(), Strictness::Edge) else {
+            panic!("{params}")
+        };
         Self {
             request,
             capabilities: Bytes::from_static(b"{}"),
@@ -246,7 +274,10 @@ impl Caller {
     }
 
     fn asking() -> Self {
-        Self { capabilities: Bytes::from_static(br#"{"roots":{"listChanged":true}}"#), ..Self::legacy("{}") }
+        Self {
+            capabilities: Bytes::from_static(br#"{"roots":{"listChanged":true}}"#),
+            ..Self::legacy("{}")
+        }
     }
 
     fn out(&self) -> Outgoing<'_> {
@@ -297,7 +328,10 @@ async fn a_modern_server_gets_its_own_names_in_body_and_headers() {
     let server = backend.server("");
     let caller = Caller::legacy(r#"{"name":"public","arguments":{},"_meta":{"progressToken":"t"}}"#);
     for id in 1..=3 {
-        assert_eq!(caller.text(&server).await.unwrap(), format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"a":1}}}}"#));
+        assert_eq!(
+            caller.text(&server).await.unwrap(),
+            format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"a":1}}}}"#)
+        );
     }
     let calls = backend.seen("tools/call");
     let call = &calls[0];
@@ -307,13 +341,27 @@ async fn a_modern_server_gets_its_own_names_in_body_and_headers() {
     assert_eq!(call.header("mcp-param-x"), Some("1"));
     assert_eq!(call.header("traceparent"), Some("00-a-b-01"));
     assert_eq!(call.header("accept"), Some("application/json, text/event-stream"));
-    let Ok(Message::Request(request)) = Message::parse(call.body.clone(), Strictness::Edge) else { panic!() };
+    let Ok(Message::Request(request)) = Message::parse(call.body.clone(), Strictness::Edge) else {
+        panic!()
+    };
     assert_eq!(request.param_text("name").unwrap(), "own");
     assert_eq!(request.meta_raw("progressToken"), Some(request.id().bytes()));
-    assert_eq!(request.meta_text("io.modelcontextprotocol/protocolVersion").unwrap(), "2026-07-28");
-    assert_eq!(backend.connections.load(Relaxed), 1, "one connection, the probe's included");
+    assert_eq!(
+        request
+            .meta_text("io.modelcontextprotocol/protocolVersion")
+            .unwrap(),
+        "2026-07-28"
+    );
+    assert_eq!(
+        backend.connections.load(Relaxed),
+        1,
+        "one connection, the probe's included"
+    );
     let facts = server.known().unwrap();
-    assert_eq!((facts.era(), facts.instructions.as_deref()), (Era::Modern, Some("hi")));
+    assert_eq!(
+        (facts.era(), facts.instructions.as_deref()),
+        (Era::Modern, Some("hi"))
+    );
     assert_eq!(facts.extra, [("odd".to_owned(), Bytes::from_static(b"1"))]);
     assert_eq!(serde_json::to_value(server.health()).unwrap()["state"], "healthy");
 }
@@ -322,16 +370,25 @@ async fn a_modern_server_gets_its_own_names_in_body_and_headers() {
 async fn events_pass_as_they_come() {
     let (feeder, answer) = events();
     let answers = Mutex::new(Some(answer));
-    let backend =
-        Backend::start(move |seen| modern(seen, |_| answers.lock().unwrap().take().unwrap())).await;
+    let backend = Backend::start(move |seen| modern(seen, |_| answers.lock().unwrap().take().unwrap())).await;
     let server = backend.server("");
     feeder.send(": hello\n\n".to_owned()).unwrap();
-    feeder.send(event(r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":1}}"#)).unwrap();
+    feeder
+        .send(event(
+            r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":1}}"#,
+        ))
+        .unwrap();
     let mut changes = server.changes();
     let mut events = streaming(Caller::legacy("{}").call(&server).await.unwrap());
     assert!(matches!(events.next().await.unwrap(), Message::Notification(_)));
-    feeder.send(event(r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#)).unwrap();
-    feeder.send("data: {\"jsonrpc\":\"2.0\",\ndata: \"id\":1,\"result\":{}}\n\n".to_owned()).unwrap();
+    feeder
+        .send(event(
+            r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#,
+        ))
+        .unwrap();
+    feeder
+        .send("data: {\"jsonrpc\":\"2.0\",\ndata: \"id\":1,\"result\":{}}\n\n".to_owned())
+        .unwrap();
     assert!(matches!(events.next().await.unwrap(), Message::Response(_)));
     assert_eq!(changes.recv().await.unwrap(), Change::Tools);
 }
@@ -363,7 +420,11 @@ async fn a_stream_that_dies_or_asks_fails_its_call_by_name() {
             tokio::task::yield_now().await;
         }
         let feeder = take().unwrap();
-        feeder.send(event(r#"{"jsonrpc":"2.0","id":1,"method":"elicitation/create","params":{}}"#)).unwrap();
+        feeder
+            .send(event(
+                r#"{"jsonrpc":"2.0","id":1,"method":"elicitation/create","params":{}}"#,
+            ))
+            .unwrap();
         feeder
     };
     let (outcome, _feeder) = tokio::join!(caller.call(&server), asking);
@@ -374,13 +435,19 @@ async fn a_stream_that_dies_or_asks_fails_its_call_by_name() {
 async fn large_answers_stream_and_too_large_ones_fail() {
     let backend = Backend::start(|seen| {
         modern(seen, |seen| {
-            let length = if seen.body.windows(4).any(|window| window == b"huge") { 3 << 20 } else { 900 << 10 };
+            let length = if seen.body.windows(4).any(|window| window == b"huge") {
+                3 << 20
+            } else {
+                900 << 10
+            };
             result(seen, &format!(r#"{{"text":"{}"}}"#, "x".repeat(length)))
         })
     })
     .await;
     let server = backend.server("");
-    let Incoming::Partial(partial) = Caller::legacy("{}").call(&server).await.unwrap() else { panic!("whole") };
+    let Incoming::Partial(partial) = Caller::legacy("{}").call(&server).await.unwrap() else {
+        panic!("whole")
+    };
     assert!(partial.head.starts_with(br#"{"jsonrpc":"2.0","id":1,"#));
     let whole = partial.collect().await.unwrap();
     assert!(whole.raw().len() > 900 << 10);
@@ -419,11 +486,23 @@ async fn a_version_error_is_our_fault_and_is_retried_once() {
     .await;
     let server = backend.server("");
     let mut changes = server.changes();
-    assert!(Caller::legacy("{}").text(&server).await.unwrap().contains("result"));
+    assert!(
+        Caller::legacy("{}")
+            .text(&server)
+            .await
+            .unwrap()
+            .contains("result")
+    );
     assert_eq!(changes.try_recv().unwrap(), Change::Tools);
     assert_eq!(backend.seen("server/discover").len(), 2);
     // An error of the server's own passes as it is, whatever the status.
-    assert!(Caller::legacy("{}").text(&server).await.unwrap().contains(r#"{"code":-32601,"message":"x","data":{"k":1}}"#));
+    assert!(
+        Caller::legacy("{}")
+            .text(&server)
+            .await
+            .unwrap()
+            .contains(r#"{"code":-32601,"message":"x","data":{"k":1}}"#)
+    );
 }
 
 #[tokio::test]
@@ -438,8 +517,15 @@ async fn a_server_in_trouble_is_asked_again_on_the_next_call() {
     let server = backend.server("");
     let caller = Caller::legacy("{}");
     assert!(matches!(cause(caller.text(&server).await), Cause::Handshake(_)));
-    assert_eq!(serde_json::to_value(server.health()).unwrap()["state"], "unhealthy");
-    assert_eq!(backend.methods(), ["server/discover"], "nothing is concluded, so nothing else is tried");
+    assert_eq!(
+        serde_json::to_value(server.health()).unwrap()["state"],
+        "unhealthy"
+    );
+    assert_eq!(
+        backend.methods(),
+        ["server/discover"],
+        "nothing is concluded, so nothing else is tried"
+    );
     up.store(1, Relaxed);
     caller.text(&server).await.unwrap();
 }
@@ -455,7 +541,9 @@ async fn silence_and_redirects_are_named() {
                 return answer;
             }
             let mut moved = answer(307, "text/plain", "");
-            moved.headers_mut().insert("location", "http://elsewhere/".parse().unwrap());
+            moved
+                .headers_mut()
+                .insert("location", "http://elsewhere/".parse().unwrap());
             moved
         })
     })
@@ -477,7 +565,10 @@ async fn a_legacy_server_is_initialized_once_and_its_session_shared() {
     let caller = Caller::legacy(r#"{"name":"public","task":{}}"#);
     let (a, b, c) = tokio::join!(caller.text(&server), caller.text(&server), caller.text(&server));
     assert!(a.is_ok() && b.is_ok() && c.is_ok());
-    assert_eq!(backend.methods()[..3], ["server/discover", "initialize", "notifications/initialized"]);
+    assert_eq!(
+        backend.methods()[..3],
+        ["server/discover", "initialize", "notifications/initialized"]
+    );
     assert_eq!(backend.seen("initialize").len(), 1);
     let calls = backend.seen("tools/call");
     let call = &calls[0];
@@ -508,7 +599,10 @@ async fn a_lost_session_is_healed_unless_it_is_the_clients_own() {
         })
         .await;
         let server = backend.server(&format!(", isolation: {isolation}"));
-        let caller = Caller { conversation: Some([7; 16]), ..Caller::legacy("{}") };
+        let caller = Caller {
+            conversation: Some([7; 16]),
+            ..Caller::legacy("{}")
+        };
         caller.text(&server).await.unwrap();
         let second = caller.text(&server).await;
         if healed {
@@ -533,17 +627,36 @@ async fn a_question_on_the_calls_own_stream_reaches_the_client_and_its_answer_th
     })
     .await;
     let server = backend.server("");
-    feeder.send(event(r#"{"jsonrpc":"2.0","id":"q","method":"roots/list"}"#)).unwrap();
+    feeder
+        .send(event(r#"{"jsonrpc":"2.0","id":"q","method":"roots/list"}"#))
+        .unwrap();
     let mut events = streaming(Caller::asking().call(&server).await.unwrap());
     assert!(matches!(events.next().await.unwrap(), Message::Request(ask) if ask.method() == "roots/list"));
-    events.reply(Bytes::from_static(br#"{"jsonrpc":"2.0","id":"q","result":{"roots":[]}}"#)).await.unwrap();
-    feeder.send(event(r#"{"jsonrpc":"2.0","id":2,"result":{}}"#)).unwrap();
+    events
+        .reply(Bytes::from_static(
+            br#"{"jsonrpc":"2.0","id":"q","result":{"roots":[]}}"#,
+        ))
+        .await
+        .unwrap();
+    feeder
+        .send(event(r#"{"jsonrpc":"2.0","id":2,"result":{}}"#))
+        .unwrap();
     assert!(matches!(events.next().await.unwrap(), Message::Response(_)));
     let replies = backend.seen("response");
     assert_eq!(replies[0].header("mcp-session-id"), Some("s2"));
     // The common session was opened without capabilities, the client's own with what can be kept of them.
-    let opened: Vec<_> = backend.seen("initialize").into_iter().map(|seen| seen.body).collect();
-    assert!(opened[1].windows(29).any(|window| window == br#""capabilities":{"roots":{}},""#), "{:?}", opened[1]);
+    let opened: Vec<_> = backend
+        .seen("initialize")
+        .into_iter()
+        .map(|seen| seen.body)
+        .collect();
+    assert!(
+        opened[1]
+            .windows(29)
+            .any(|window| window == br#""capabilities":{"roots":{}},""#),
+        "{:?}",
+        opened[1]
+    );
 }
 
 #[tokio::test]
@@ -553,7 +666,12 @@ async fn a_question_on_the_get_stream_reaches_the_only_call() {
     let (feeder, call_stream) = events();
     let streams = Mutex::new((Some(stream), Some(call_stream)));
     let backend = Backend::start(move |seen| match seen.verb {
-        Verb::GET => streams.lock().unwrap().0.take().unwrap_or_else(|| answer(405, "text/plain", "")),
+        Verb::GET => streams
+            .lock()
+            .unwrap()
+            .0
+            .take()
+            .unwrap_or_else(|| answer(405, "text/plain", "")),
         _ => legacy(&sessions, seen, |_| streams.lock().unwrap().1.take().unwrap()),
     })
     .await;
@@ -563,12 +681,16 @@ async fn a_question_on_the_get_stream_reaches_the_only_call() {
         while backend.seen("tools/call").is_empty() {
             tokio::task::yield_now().await;
         }
-        asker.send(event(r#"{"jsonrpc":"2.0","id":9,"method":"roots/list"}"#)).unwrap();
+        asker
+            .send(event(r#"{"jsonrpc":"2.0","id":9,"method":"roots/list"}"#))
+            .unwrap();
     };
     let (incoming, ()) = tokio::join!(caller.call(&server), asking);
     let mut events = streaming(incoming.unwrap());
     assert!(matches!(events.next().await.unwrap(), Message::Request(_)));
-    feeder.send(event(r#"{"jsonrpc":"2.0","id":2,"result":{}}"#)).unwrap();
+    feeder
+        .send(event(r#"{"jsonrpc":"2.0","id":2,"result":{}}"#))
+        .unwrap();
     assert!(matches!(events.next().await.unwrap(), Message::Response(_)));
 }
 
@@ -586,7 +708,9 @@ async fn a_broken_stream_with_event_ids_is_resumed() {
     let server = backend.server("");
     feeder.send("id: e1\nretry: 10\ndata:\n\n".to_owned()).unwrap();
     drop(feeder);
-    later.send(event(r#"{"jsonrpc":"2.0","id":2,"result":{"late":1}}"#)).unwrap();
+    later
+        .send(event(r#"{"jsonrpc":"2.0","id":2,"result":{"late":1}}"#))
+        .unwrap();
     assert!(Caller::legacy("{}").text(&server).await.unwrap().contains("late"));
     let gets = backend.seen("GET");
     assert_eq!(gets[0].header("last-event-id"), Some("e1"));
@@ -598,7 +722,11 @@ async fn a_watched_resource_is_counted_and_subscribed_again_on_a_new_session() {
     let (asker, stream) = events();
     let streams = Mutex::new(Some(stream));
     let backend = Backend::start(move |seen| match seen.verb {
-        Verb::GET => streams.lock().unwrap().take().unwrap_or_else(|| answer(405, "text/plain", "")),
+        Verb::GET => streams
+            .lock()
+            .unwrap()
+            .take()
+            .unwrap_or_else(|| answer(405, "text/plain", "")),
         _ => legacy(&sessions, seen, |seen| match seen.header("mcp-session-id") {
             Some("s1") if seen.method() == "tools/call" => answer(404, "text/plain", ""),
             _ => result(seen, "{}"),
@@ -642,7 +770,11 @@ async fn a_modern_server_announces_on_its_listen_stream() {
     let mut changes = server.changes();
     let watching = Arc::clone(&server);
     let watch = tokio::spawn(async move { watching.watch().await });
-    feeder.send(event(r#"{"jsonrpc":"2.0","method":"notifications/prompts/list_changed"}"#)).unwrap();
+    feeder
+        .send(event(
+            r#"{"jsonrpc":"2.0","method":"notifications/prompts/list_changed"}"#,
+        ))
+        .unwrap();
     assert_eq!(changes.recv().await.unwrap(), Change::Prompts);
     // A wider filter means another stream.
     server.subscribe("a:b").await.unwrap();
@@ -650,7 +782,12 @@ async fn a_modern_server_announces_on_its_listen_stream() {
         tokio::task::yield_now().await;
     }
     let asked = backend.seen("subscriptions/listen");
-    assert!(asked[1].body.windows(31).any(|window| window == br#""resourceSubscriptions":["a:b"]"#));
+    assert!(
+        asked[1]
+            .body
+            .windows(31)
+            .any(|window| window == br#""resourceSubscriptions":["a:b"]"#)
+    );
     server.stop(Duration::from_secs(1)).await;
     watch.await.unwrap();
 }
@@ -671,18 +808,28 @@ async fn an_old_sse_server_is_found_and_spoken_to() {
                 "tools/call" => r#"{"old":1}"#,
                 _ => return accepted(),
             };
-            answers.send(event(&format!(r#"{{"jsonrpc":"2.0","id":{},"result":{result}}}"#, seen.id()))).unwrap();
+            answers
+                .send(event(&format!(
+                    r#"{{"jsonrpc":"2.0","id":{},"result":{result}}}"#,
+                    seen.id()
+                )))
+                .unwrap();
             accepted()
         }
     })
     .await;
-    feeder.send("event: endpoint\ndata: /messages?session=1\n\n".to_owned()).unwrap();
+    feeder
+        .send("event: endpoint\ndata: /messages?session=1\n\n".to_owned())
+        .unwrap();
     let server = backend.server("");
     let caller = Caller::legacy("{}");
     assert!(caller.text(&server).await.unwrap().contains("old"));
     assert!(caller.text(&server).await.unwrap().contains("old"));
     assert_eq!(server.known().unwrap().version, Version::V2024_11_05);
-    assert_eq!(backend.methods()[..4], ["server/discover", "initialize", "GET", "initialize"]);
+    assert_eq!(
+        backend.methods()[..4],
+        ["server/discover", "initialize", "GET", "initialize"]
+    );
     assert_eq!(backend.seen("tools/call")[0].path, "/messages");
 }
 
@@ -723,7 +870,10 @@ impl Module for Counting {
                     }
                     Message::Response(_) => {
                         let id = open.take().unwrap();
-                        say(format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"n":{number}}}}}"#)).await;
+                        say(format!(
+                            r#"{{"jsonrpc":"2.0","id":{id},"result":{{"n":{number}}}}}"#
+                        ))
+                        .await;
                     }
                     Message::Notification(_) => {}
                 }
@@ -734,7 +884,10 @@ impl Module for Counting {
 
 fn counting() -> (Arc<Server>, Counting) {
     let module = Counting::default();
-    let server = server("{ module: calculator, timeout: 5s, pool: { max: 2 } }", Some(Arc::new(module.clone())));
+    let server = server(
+        "{ module: calculator, timeout: 5s, pool: { max: 2 } }",
+        Some(Arc::new(module.clone())),
+    );
     (server, module)
 }
 
@@ -743,7 +896,11 @@ async fn clients_that_cannot_be_asked_share_one_connection() {
     let (server, module) = counting();
     let caller = Caller::legacy("{}");
     let texts = futures_util::future::join_all((0..20).map(|_| caller.text(&server))).await;
-    assert!(texts.into_iter().all(|text| text.unwrap().ends_with(r#""result":{"n":1}}"#)));
+    assert!(
+        texts
+            .into_iter()
+            .all(|text| text.unwrap().ends_with(r#""result":{"n":1}}"#))
+    );
     assert_eq!(module.connections.load(Relaxed), 1);
     let response = server.fetch(Method::ToolsList, b"{}").await.unwrap();
     assert_eq!(response.error_message().unwrap(), "?");
@@ -755,13 +912,22 @@ async fn clients_that_can_be_asked_lease_one_for_each_call() {
     let caller = Caller::asking();
     let mut first = streaming(caller.call(&server).await.unwrap());
     let mut second = streaming(caller.call(&server).await.unwrap());
-    assert_eq!(module.connections.load(Relaxed), 3, "the common one and two leased");
+    assert_eq!(
+        module.connections.load(Relaxed),
+        3,
+        "the common one and two leased"
+    );
     // A third waits for a place.
     let waiting = tokio::time::timeout(Duration::from_millis(50), caller.call(&server)).await;
     assert!(waiting.is_err());
     for events in [&mut first, &mut second] {
         assert!(matches!(events.next().await.unwrap(), Message::Request(_)));
-        events.reply(Bytes::from_static(br#"{"jsonrpc":"2.0","id":"r","result":{"roots":[]}}"#)).await.unwrap();
+        events
+            .reply(Bytes::from_static(
+                br#"{"jsonrpc":"2.0","id":"r","result":{"roots":[]}}"#,
+            ))
+            .await
+            .unwrap();
         assert!(matches!(events.next().await.unwrap(), Message::Response(_)));
     }
     drop((first, second));
@@ -778,4 +944,74 @@ async fn a_leased_connection_whose_call_was_abandoned_is_given_up() {
     tokio::time::sleep(Duration::from_secs(60)).await;
     drop(streaming(caller.call(&server).await.unwrap()));
     assert_eq!(module.connections.load(Relaxed), 3);
+}
+
+// === programs ===
+
+/// A legacy server that ends when its first message is not `initialize`; `$0` counts its starts.
+const PROBE_KILLS: &str = r#"
+read -r first
+echo start >> "$0"
+case "$first" in *'"method":"initialize"'*) ;; *) exit 1;; esac
+id=$(echo "$first" | sed 's/.*"id":\([0-9]*\).*/\1/')
+echo "{\"jsonrpc\":\"2.0\",\"id\":$id,\"result\":{\"protocolVersion\":\"2025-03-26\",\"capabilities\":{}}}"
+while read -r line; do
+  case "$line" in *notifications/*) continue;; esac
+  id=$(echo "$line" | sed 's/.*"id":\([0-9]*\).*/\1/')
+  echo "{\"jsonrpc\":\"2.0\",\"id\":$id,\"result\":{\"pid\":$$}}"
+done
+"#;
+
+#[tokio::test]
+async fn a_program_that_the_probe_kills_is_started_again_and_remembered() {
+    let folder = tempfile::tempdir().unwrap();
+    let count = folder.path().join("starts");
+    let yaml = format!(
+        "{{ command: /bin/sh, args: [-c, {}, {}], timeout: 10s }}",
+        serde_json::to_string(PROBE_KILLS).unwrap(),
+        serde_json::to_string(&count).unwrap()
+    );
+    let server = server(&yaml, None);
+    let caller = Caller::legacy("{}");
+    let first = caller.text(&server).await.unwrap();
+    assert_eq!(
+        first.replace("\"id\":2", ""),
+        caller.text(&server).await.unwrap().replace("\"id\":3", "")
+    );
+    assert_eq!(server.known().unwrap().version, Version::V2025_03_26);
+    let starts = || std::fs::read_to_string(&count).unwrap().lines().count();
+    assert_eq!(starts(), 2);
+    // The next process is not probed.
+    let session = server.pool.sessions().pop().unwrap();
+    server.pool.discard(&session);
+    caller.text(&server).await.unwrap();
+    assert_eq!(starts(), 3);
+    server.stop(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn a_program_that_dies_fails_its_call_and_is_started_again() {
+    let script = r#"
+read -r first
+id=$(echo "$first" | sed 's/.*"id":\([0-9]*\).*/\1/')
+echo "{\"jsonrpc\":\"2.0\",\"id\":$id,\"result\":{\"protocolVersion\":\"2025-11-25\",\"capabilities\":{}}}"
+read -r initialized; read -r call; echo boom >&2; exit 7
+"#;
+    let yaml = format!(
+        "{{ command: /bin/sh, args: [-c, {}], era: legacy, timeout: 10s }}",
+        serde_json::to_string(script).unwrap()
+    );
+    let server = server(&yaml, None);
+    let caller = Caller::legacy("{}");
+    for _ in 0..2 {
+        let ended = cause(caller.text(&server).await).to_string();
+        assert!(
+            ended.contains("exited with code 7") && ended.contains("boom"),
+            "{ended}"
+        );
+    }
+    assert_eq!(
+        serde_json::to_value(server.health()).unwrap()["state"],
+        "unhealthy"
+    );
 }

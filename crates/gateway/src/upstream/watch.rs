@@ -104,6 +104,8 @@ impl Server {
                     !self.subscriptions.lock().await.is_empty() || matches!(self.connector.way, Way::Url(..));
                 let lease = keep.then_some(lease);
                 let pipe = Arc::clone(pipe);
+                // Made before what it guards is read, so that no change falls between.
+                let mut stirred = Box::pin(self.stirred.notified());
                 if facts.era() == Era::Modern {
                     let filter = self.filter().await;
                     let request = self.question(Method::SubscriptionsListen, &filter)?;
@@ -118,7 +120,8 @@ impl Server {
                                 Ok(_) => {}
                                 Err(fault) => return Err(self.context.fault(fault, true)),
                             },
-                            () = self.stirred.notified() => {
+                            () = &mut stirred => {
+                                stirred = Box::pin(self.stirred.notified());
                                 if self.filter().await != filter {
                                     ticket.cancel("another filter");
                                     break Ended::Changed;
@@ -133,7 +136,8 @@ impl Server {
                 loop {
                     tokio::select! {
                         () = pipe.closed() => return Err(self.context.error(Cause::Ended("the pipe ended".to_owned()), true)),
-                        () = self.stirred.notified() => {
+                        () = &mut stirred => {
+                            stirred = Box::pin(self.stirred.notified());
                             if lease.is_some() == self.subscriptions.lock().await.is_empty()
                                 && !matches!(self.connector.way, Way::Url(..))
                             {
@@ -152,6 +156,8 @@ impl Server {
         version: gatepost_protocol::version::Version,
         lost: bool,
     ) -> Result<Ended, CallError> {
+        // Made before what it guards is read, so that no change falls between.
+        let mut stirred = Box::pin(self.stirred.notified());
         let filter = self.filter().await;
         let request = self.question(Method::SubscriptionsListen, &filter)?;
         let out = self.own(&request);
@@ -189,7 +195,8 @@ impl Server {
                     }
                     Message::Notification(_) | Message::Request(_) => {}
                 },
-                () = self.stirred.notified() => {
+                () = &mut stirred => {
+                    stirred = Box::pin(self.stirred.notified());
                     if self.filter().await != filter {
                         return Ok(Ended::Changed);
                     }

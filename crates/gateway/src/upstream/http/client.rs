@@ -117,6 +117,10 @@ enum Socket {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
+#[expect(
+    clippy::large_enum_variant,
+    reason = "made and taken apart at once; a box would cost an allocation a call"
+)]
 enum Failure {
     /// Nothing was written: here is the request again.
     NotSent(Request<Full<Bytes>>),

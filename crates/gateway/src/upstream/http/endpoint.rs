@@ -119,7 +119,15 @@ impl Endpoint {
 
     /// Sends a request and gives the response when its head is there.
     pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Body>, CallError> {
-        match self.context.within(self.client.send(request)).await? {
+        self.context.within(self.send_patiently(request)).await?
+    }
+
+    /// As [`Endpoint::send`], for a caller that minds the time itself.
+    pub(crate) async fn send_patiently(
+        &self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Response<Body>, CallError> {
+        match self.client.send(request).await {
             Ok(response) => Ok(response),
             Err(HttpError::Connect(why)) => Err(self.context.error(Cause::Unreachable(why), true)),
             Err(HttpError::Broken(why)) => Err(self.context.error(Cause::Ended(why), false)),

@@ -41,6 +41,12 @@ use super::{
 /// A call's answer that has not begun.
 pub(crate) type Pending = Pin<Box<dyn Future<Output = Result<Reply, CallError>> + Send>>;
 
+/// What comes first of a call: its answer's head, or a question on another stream.
+enum First {
+    Reply(Box<Result<Reply, CallError>>),
+    Ask(Box<Message>),
+}
+
 /// How often a broken stream is taken up again.
 const RESUMPTIONS: u32 = 5;
 
@@ -129,24 +135,29 @@ impl LegacySession {
             self.calls().push((id, sender));
             let session = Arc::clone(self);
             let mut pending: Pending = Box::pin(async move {
-                let response = session.endpoint.send(request).await?;
+                // No time limit of its own: while the client is being asked, the server's silence is no fault.
+                let response = session.endpoint.send_patiently(request).await?;
                 session.read(response).await
             });
-            tokio::select! {
-                biased;
-                reply = &mut pending => {
-                    call.asks = Some(asks);
-                    reply
+            let first = async {
+                tokio::select! {
+                    biased;
+                    reply = &mut pending => First::Reply(Box::new(reply)),
+                    Some(ask) = asks.recv() => First::Ask(Box::new(ask)),
                 }
+            };
+            let first = context.within(first).await?;
+            call.asks = Some(asks);
+            match first {
+                First::Reply(reply) => *reply,
                 // The server asks on its GET stream before it has begun to answer.
-                Some(ask) = asks.recv() => {
-                    call.asks = Some(asks);
+                First::Ask(ask) => {
                     let stream = EventStream::pending(pending, context.clone(), self.announcer.clone(), call);
                     return Ok(Incoming::Events(Events {
-                        first: Some(ask),
+                        first: Some(*ask),
                         source: Source::Http(Box::new(stream)),
                         context: context.clone(),
-                        patient: false,
+                        unanswered: 0,
                         guard: None,
                     }));
                 }
@@ -171,7 +182,7 @@ impl LegacySession {
                         first: Some(first),
                         source: Source::Http(Box::new(stream)),
                         context: context.clone(),
-                        patient: false,
+                        unanswered: 0,
                         guard: None,
                     })),
                 }

@@ -40,11 +40,6 @@ impl ModernServer {
         }
     }
 
-    /// Its endpoint.
-    pub(crate) fn endpoint(&self) -> &Endpoint {
-        &self.endpoint
-    }
-
     /// Sends a call. Dropping the future, or what it gives, closes the connection, which is cancellation
     /// (basic/utilities/cancellation, Transport-Specific).
     pub(crate) async fn call(&self, out: &Outgoing<'_>, version: Version) -> Result<Incoming, CallError> {
@@ -63,7 +58,7 @@ impl ModernServer {
                         first: Some(first),
                         source: Source::Http(Box::new(stream)),
                         context: context.clone(),
-                        patient: false,
+                        unanswered: 0,
                         guard: None,
                     })),
                 }

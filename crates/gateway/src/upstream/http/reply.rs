@@ -36,6 +36,10 @@ pub(crate) enum ReplyKind {
 }
 
 /// An answer whose kind and, where it is short, content are known.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "made and taken apart at once; a box would cost an allocation a call"
+)]
 pub(crate) enum Reply {
     /// A whole JSON-RPC response. The status may be an error's.
     Response(StatusCode, Response),
@@ -118,7 +122,7 @@ pub(crate) async fn read_reply(
                     guard: None,
                 }));
             }
-            match parse_response(whole.clone(), context) {
+            match parse_response(&whole, context) {
                 Ok(response) => Ok(Reply::Response(status, response)),
                 Err(_) if whole.is_empty() && status.is_success() => Ok(Reply::Empty),
                 Err(error) if status.is_success() => Err(error),
@@ -179,14 +183,14 @@ async fn collect(body: &mut Body, context: &Waiting) -> Result<(Bytes, bool), Ca
 }
 
 /// The response in `raw`. A server at 2025-03-26 may put it into an array.
-pub(crate) fn parse_response(raw: Bytes, context: &Waiting) -> Result<Response, CallError> {
+pub(crate) fn parse_response(raw: &Bytes, context: &Waiting) -> Result<Response, CallError> {
     let nonsense = |what: String| context.error(Cause::Nonsense(what), false);
     match Message::parse(raw.clone(), Strictness::Server) {
         Ok(Message::Response(response)) => Ok(response),
         Ok(_) => Err(nonsense(
             "a request or notification where the response should be".to_owned(),
         )),
-        Err(error) if error.reason == Invalid::Batch => Batch::split(&raw, Strictness::Server)
+        Err(error) if error.reason == Invalid::Batch => Batch::split(raw, Strictness::Server)
             .ok()
             .into_iter()
             .flatten()

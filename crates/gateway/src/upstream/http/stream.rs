@@ -96,7 +96,7 @@ enum State {
     Pending(super::legacy::Pending),
     Live(Box<EventSource>),
     /// A whole answer, to be given out next.
-    Whole(Option<Message>),
+    Whole(Option<Box<Message>>),
 }
 
 impl EventStream {
@@ -129,11 +129,6 @@ impl EventStream {
         }
     }
 
-    /// Whether the response has come.
-    pub(crate) fn finished(&self) -> bool {
-        matches!(self.state, State::Whole(None))
-    }
-
     /// The next message; the response is the last. Cancel safe.
     pub(crate) async fn next(&mut self) -> Result<Message, CallError> {
         loop {
@@ -146,7 +141,7 @@ impl EventStream {
                 },
             };
             let data = match received {
-                Ok(Received::Message(message)) => return Ok(message),
+                Ok(Received::Message(message)) => return Ok(*message),
                 Ok(Received::Data(data)) => {
                     if let Some(call) = &mut self.legacy {
                         call.heard();
@@ -234,7 +229,7 @@ impl EventStream {
 
 enum Received {
     Data(Bytes),
-    Message(Message),
+    Message(Box<Message>),
 }
 
 impl State {
@@ -256,7 +251,7 @@ impl State {
                 Self::Pending(pending) => match pending.await {
                     Ok(super::Reply::Response(_, response)) => {
                         *self = Self::Whole(None);
-                        return Ok(Received::Message(Message::Response(response)));
+                        return Ok(Received::Message(Box::new(Message::Response(response))));
                     }
                     Ok(super::Reply::Events(body)) => {
                         *self = Self::Live(Box::new(EventSource::new(body, context.limit)));

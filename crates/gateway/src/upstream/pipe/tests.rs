@@ -24,7 +24,8 @@ impl Far {
     }
 
     async fn answer(&mut self, id: u64) {
-        self.say(&format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"n":{id}}}}}"#)).await;
+        self.say(&format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"n":{id}}}}}"#))
+            .await;
     }
 }
 
@@ -40,7 +41,15 @@ fn connect(manners: Manners, limit: u64) -> (Arc<Pipe>, Far, Announcer, JoinHand
         inlet.end(&why);
     });
     let (from, out) = tokio::io::split(theirs);
-    (pipe, Far { lines: BufReader::new(from).lines(), out }, announcer, reading)
+    (
+        pipe,
+        Far {
+            lines: BufReader::new(from).lines(),
+            out,
+        },
+        announcer,
+        reading,
+    )
 }
 
 fn ping(id: u64) -> Bytes {
@@ -70,7 +79,9 @@ async fn answers_find_their_calls_in_any_order() {
         let mut ids = Vec::new();
         for _ in 0..50 {
             let line = far.hear().await;
-            let Ok(Message::Request(request)) = Message::parse(line.into(), Strictness::Edge) else { panic!() };
+            let Ok(Message::Request(request)) = Message::parse(line.into(), Strictness::Edge) else {
+                panic!()
+            };
             ids.push(request.id().as_u64().unwrap());
         }
         ids.reverse();
@@ -92,7 +103,14 @@ async fn answers_find_their_calls_in_any_order() {
 async fn what_is_not_json_is_skipped() {
     let (pipe, mut far, _, _) = connect(Manners::Mute, 1000);
     let ticket = pipe.call(false, ping).await.unwrap();
-    for line in ["Server started!", "", "{\"jsonrpc\":", "[1,2]", "\u{1b}[32mok", "{\"id\":1}"] {
+    for line in [
+        "Server started!",
+        "",
+        "{\"jsonrpc\":",
+        "[1,2]",
+        "\u{1b}[32mok",
+        "{\"id\":1}",
+    ] {
         far.say(line).await;
     }
     far.say(r#"[{"jsonrpc":"2.0","id":1,"result":{}}]"#).await;
@@ -106,7 +124,11 @@ async fn a_line_over_the_limit_fails_its_call_and_no_other() {
     let (pipe, mut far, _, _) = connect(Manners::Mute, 200);
     let large = pipe.call(false, ping).await.unwrap();
     let small = pipe.call(false, ping).await.unwrap();
-    far.say(&format!(r#"{{"jsonrpc":"2.0","id":1,"result":{{"text":"{}"}}}}"#, "x".repeat(500))).await;
+    far.say(&format!(
+        r#"{{"jsonrpc":"2.0","id":1,"result":{{"text":"{}"}}}}"#,
+        "x".repeat(500)
+    ))
+    .await;
     assert!(matches!(large.response().await, Err(Fault::TooLarge(200))));
     far.answer(2).await;
     small.response().await.unwrap();
@@ -116,9 +138,7 @@ async fn a_line_over_the_limit_fails_its_call_and_no_other() {
 async fn a_line_that_never_ends_ends_the_connection_in_bounded_memory() {
     let (pipe, mut far, _, reading) = connect(Manners::Mute, 10_000);
     let ticket = pipe.call(false, ping).await.unwrap();
-    let endless = tokio::spawn(async move {
-        while far.out.write_all(&[b'x'; 4096]).await.is_ok() {}
-    });
+    let endless = tokio::spawn(async move { while far.out.write_all(&[b'x'; 4096]).await.is_ok() {} });
     assert!(matches!(ticket.response().await, Err(Fault::TooLarge(10_000))));
     reading.await.unwrap();
     assert!(!pipe.alive());
@@ -146,9 +166,11 @@ async fn progress_goes_by_its_token_and_log_lines_only_where_they_are_certain() 
     let mut second = pipe.call(false, ping).await.unwrap();
     // Two calls are in flight: nobody can tell whose this is.
     far.say(log).await;
-    let progress = r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":2,"progress":1}}"#;
+    let progress =
+        r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":2,"progress":1}}"#;
     far.say(progress).await;
-    far.say(r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#).await;
+    far.say(r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#)
+        .await;
     far.answer(1).await;
     far.answer(2).await;
     assert_eq!(method(&first.next().await.unwrap()), "response");
@@ -162,7 +184,8 @@ async fn progress_goes_by_its_token_and_log_lines_only_where_they_are_certain() 
 async fn what_nobody_reads_is_bounded_but_the_answer_comes() {
     let (pipe, mut far, _, _) = connect(Manners::Mute, 1000);
     let mut ticket = pipe.call(false, ping).await.unwrap();
-    let progress = r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":1,"progress":1}}"#;
+    let progress =
+        r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":1,"progress":1}}"#;
     for _ in 0..MAX_WAITING + 10 {
         far.say(progress).await;
     }
@@ -185,7 +208,11 @@ async fn a_ping_is_answered_and_a_question_without_capability_refused() {
     far.say(r#"{"jsonrpc":"2.0","id":7,"method":"ping"}"#).await;
     assert_eq!(far.hear().await, r#"{"jsonrpc":"2.0","id":7,"result":{}}"#);
     far.say(ASK).await;
-    assert!(far.hear().await.starts_with(r#"{"jsonrpc":"2.0","id":"a","error":{"code":-32601"#));
+    assert!(
+        far.hear()
+            .await
+            .starts_with(r#"{"jsonrpc":"2.0","id":"a","error":{"code":-32601"#)
+    );
 }
 
 #[tokio::test]
@@ -204,7 +231,11 @@ async fn a_question_belongs_to_the_only_call_or_to_the_next() {
 async fn a_question_that_belongs_to_no_call_is_refused_after_a_while() {
     let (pipe, mut far, _, _) = connect(Manners::Leased, 1000);
     far.say(ASK).await;
-    assert!(far.hear().await.starts_with(r#"{"jsonrpc":"2.0","id":"a","error":{"code":-32603"#));
+    assert!(
+        far.hear()
+            .await
+            .starts_with(r#"{"jsonrpc":"2.0","id":"a","error":{"code":-32603"#)
+    );
     assert!(pipe.books().held.is_empty());
 }
 
@@ -230,7 +261,10 @@ async fn messages_are_one_line_each() {
 
 #[test]
 fn the_id_of_a_cut_message_is_found() {
-    assert_eq!(leading_id(br#"{"jsonrpc":"2.0","id" : 12,"result":{"id":3"#), Some(12));
+    assert_eq!(
+        leading_id(br#"{"jsonrpc":"2.0","id" : 12,"result":{"id":3"#),
+        Some(12)
+    );
     assert_eq!(leading_id(br#"{"jsonrpc":"2.0","id":"a","result""#), None);
     assert_eq!(leading_id(b"xxxx"), None);
 }

@@ -16,7 +16,9 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url: Uri = format!("http://{}/mcp", listener.local_addr().unwrap()).parse().unwrap();
+    let url: Uri = format!("http://{}/mcp", listener.local_addr().unwrap())
+        .parse()
+        .unwrap();
     let count = Arc::new(AtomicUsize::new(0));
     let accepted = Arc::clone(&count);
     tokio::spawn(async move {
@@ -26,7 +28,10 @@ where
             tokio::spawn(serve(stream, number));
         }
     });
-    (HttpClient::new(&url, &trusting(RootCertStore::empty()).unwrap()).unwrap(), count)
+    (
+        HttpClient::new(&url, &trusting(RootCertStore::empty()).unwrap()).unwrap(),
+        count,
+    )
 }
 
 /// Reads one request with a small body; false at the end of the connection.
@@ -43,11 +48,20 @@ async fn request(stream: &mut TcpStream) -> bool {
 }
 
 fn get() -> Request<Full<Bytes>> {
-    Request::get("/mcp").header("host", "test").body(Full::new(Bytes::new())).unwrap()
+    Request::get("/mcp")
+        .header("host", "test")
+        .body(Full::new(Bytes::new()))
+        .unwrap()
 }
 
 async fn text(client: &HttpClient) -> Result<Bytes, HttpError> {
-    Ok(client.send(get()).await?.into_body().collect(1 << 20).await?.unwrap())
+    Ok(client
+        .send(get())
+        .await?
+        .into_body()
+        .collect(1 << 20)
+        .await?
+        .unwrap())
 }
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
@@ -80,7 +94,10 @@ async fn concurrent_requests_have_a_connection_each() {
     for _ in 0..3 {
         let held: Vec<_> = futures_util::future::join_all((0..4).map(|_| client.send(get()))).await;
         for response in held {
-            assert_eq!(response.unwrap().into_body().collect(10).await.unwrap().unwrap(), "ok");
+            assert_eq!(
+                response.unwrap().into_body().collect(10).await.unwrap().unwrap(),
+                "ok"
+            );
         }
     }
     assert!(count.load(Relaxed) <= 4, "{count:?}");
@@ -136,7 +153,10 @@ async fn a_body_dropped_midway_closes_its_connection() {
         let closed = closed.clone();
         async move {
             request(&mut stream).await;
-            stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n").await.unwrap();
+            stream
+                .write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n")
+                .await
+                .unwrap();
             let _ = stream.read(&mut [0; 1]).await;
             closed.send(()).unwrap();
         }
@@ -157,7 +177,10 @@ async fn a_reader_that_waits_holds_the_server_back() {
         let count = Arc::clone(&count);
         async move {
             request(&mut stream).await;
-            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100000000\r\n\r\n").await.unwrap();
+            stream
+                .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100000000\r\n\r\n")
+                .await
+                .unwrap();
             let piece = vec![b'x'; 100_000];
             for _ in 0..1000 {
                 if stream.write_all(&piece).await.is_err() {
@@ -185,7 +208,10 @@ async fn a_connection_that_breaks_is_an_error_and_is_not_used_again() {
     let (client, count) = server(|mut stream, number| async move {
         request(&mut stream).await;
         match number {
-            0 => stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf").await.unwrap(),
+            0 => stream
+                .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf")
+                .await
+                .unwrap(),
             1 => {}
             _ => stream.write_all(OK).await.unwrap(),
         }
@@ -201,11 +227,16 @@ async fn a_connection_that_breaks_is_an_error_and_is_not_used_again() {
 #[tokio::test]
 async fn nobody_there_is_said_so() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url: Uri = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
+    let url: Uri = format!("http://{}/", listener.local_addr().unwrap())
+        .parse()
+        .unwrap();
     drop(listener);
     let client = HttpClient::new(&url, &trusting(RootCertStore::empty()).unwrap()).unwrap();
     let error = text(&client).await.unwrap_err();
-    assert!(matches!(&error, HttpError::Connect(why) if why.contains("127.0.0.1")), "{error}");
+    assert!(
+        matches!(&error, HttpError::Connect(why) if why.contains("127.0.0.1")),
+        "{error}"
+    );
 }
 
 #[test]
