@@ -271,6 +271,31 @@ impl Connection {
         Ok(session)
     }
 
+    /// Opens the session's GET stream on this connection and leaves it open; `false` where there is none.
+    ///
+    /// # Errors
+    /// When the connection breaks.
+    pub(crate) async fn listen(&mut self, session: Option<&str>) -> Result<bool> {
+        let (host, path) = (self.endpoint.address, &self.endpoint.path);
+        let session = session.map_or_else(String::new, |session| format!("Mcp-Session-Id: {session}\r\n"));
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: {host}\r\nAccept: text/event-stream\r\n\
+             MCP-Protocol-Version: 2025-11-25\r\n{session}\r\n"
+        );
+        self.stream.write_all(request.as_bytes()).await?;
+        self.input.clear();
+        loop {
+            let read = self.stream.read_buf(&mut self.input).await?;
+            ensure!(
+                read > 0,
+                "{host} closed the connection instead of opening a stream"
+            );
+            if let Some(head) = Head::parse(&self.input)? {
+                return Ok(head.status()? == 200);
+            }
+        }
+    }
+
     /// Sends the next request and checks that the answer is the success that was asked for.
     ///
     /// # Errors

@@ -20,6 +20,8 @@ pub(crate) struct Sessions {
     /// The era of the server behind the gate.
     pub(crate) backend: Era,
     pub(crate) count: usize,
+    /// Whether each held a connection with its GET stream open, as many clients do.
+    pub(crate) listening: bool,
     /// Growth of the resident memory per session, in KiB.
     pub(crate) kib_each: f64,
 }
@@ -117,7 +119,8 @@ impl Report {
                 });
             }
         }
-        for sessions in &self.sessions {
+        // What a connection costs is no matter of sessions: those that hold one are told, not judged.
+        for sessions in self.sessions.iter().filter(|sessions| !sessions.listening) {
             let what = format!(
                 "idle session, {}, {:?} server",
                 sessions.target.label(),
@@ -235,12 +238,17 @@ impl Report {
         for sessions in &self.sessions {
             writeln!(
                 out,
-                "  {:<24}{:>6} server {:>8.2} KiB each, {:>8.0} KiB per 1,000 ({} opened)",
+                "  {:<24}{:>6} server {:>8.2} KiB each, {:>8.0} KiB per 1,000 ({} opened{})",
                 sessions.target.label(),
                 format!("{:?}", sessions.backend).to_lowercase(),
                 sessions.kib_each,
                 sessions.kib_each * 1e3,
-                sessions.count
+                sessions.count,
+                if sessions.listening {
+                    ", each with its GET stream"
+                } else {
+                    ""
+                }
             )?;
         }
         if !self.start_ups.is_empty() {

@@ -325,6 +325,7 @@ async fn all_sessions(options: &Options, starter: &Starter, stand: &Stand) -> Re
             say(&format!("sessions: {}, {era:?} server", target.label()));
             let backend = &stand.backends[&(era == Era::Legacy)];
             found.push(sessions_cost(starter, backend, target, era, count).await?);
+            found.extend(listening_cost(starter, backend, target, era, count.min(STREAMS)).await?);
         }
     }
     Ok(found)
@@ -375,9 +376,46 @@ async fn sessions_cost(
         target,
         backend: era,
         count,
+        listening: false,
         kib_each: grown / count as f64,
     })
 }
+
+/// What one costs whose client also keeps a connection with its GET stream; `None` where there are no such streams.
+async fn listening_cost(
+    starter: &Starter,
+    backend: &Process,
+    target: Target,
+    era: Era,
+    count: usize,
+) -> Result<Option<Sessions>> {
+    let mut gate = starter.gatepost(&behind(backend, 10), None)?;
+    first_answers(&mut gate, target, target.gate_path(), Instant::now()).await?;
+    let endpoint = gate.endpoint.at(target.gate_path());
+    let mut connection = Connection::open(&endpoint).await?;
+    open_sessions(&mut connection, target, count / 5).await?;
+    let before = machine::memory(gate.id())?;
+    let mut streams = Vec::with_capacity(count);
+    for _ in 0..count {
+        let session = connection.begin(Era::Legacy).await?;
+        let mut stream = Connection::open(&endpoint).await?;
+        if !stream.listen(session.as_deref()).await? {
+            return Ok(None);
+        }
+        streams.push(stream);
+    }
+    let grown = machine::memory(gate.id())?.now.saturating_sub(before.now) as f64;
+    Ok(Some(Sessions {
+        target,
+        backend: era,
+        count,
+        listening: true,
+        kib_each: grown / count as f64,
+    }))
+}
+
+/// So many streams fit under the usual limit of 1,024 open files, on either side.
+const STREAMS: usize = 500;
 
 async fn open_sessions(connection: &mut Connection, target: Target, count: usize) -> Result<()> {
     for _ in 0..count {
