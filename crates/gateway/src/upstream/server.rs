@@ -148,6 +148,8 @@ impl Server {
         if self.must_greet_again(&outcome) {
             self.forget();
             outcome = self.send_once(out).await;
+        } else if may_repeat(&outcome, out) && matches!(self.connector.way, Way::Url(..)) {
+            outcome = self.send_once(out).await;
         }
         match &outcome {
             Ok(_) => self.pulse.well(),
@@ -507,6 +509,18 @@ impl Server {
             last_error: last.map(|(text, _)| text),
         }
     }
+}
+
+/// Whether a call that was lost on the way may be sent again: the server may have acted on it, so only if that changes
+/// nothing (`eras.md` 4). A program that died is not started again for it: it may die of that very call.
+fn may_repeat(outcome: &Result<Incoming, CallError>, out: &Outgoing<'_>) -> bool {
+    matches!(
+        outcome,
+        Err(CallError {
+            cause: Cause::Ended(_),
+            ..
+        })
+    ) && out.method().is_some_and(|method| method.facts().repeatable)
 }
 
 /// Whose notification it is.

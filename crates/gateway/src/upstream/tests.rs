@@ -555,6 +555,30 @@ async fn silence_and_redirects_are_named() {
     assert!(moved.to_string().contains("http://elsewhere/"), "{moved}");
 }
 
+#[tokio::test]
+async fn what_was_lost_is_sent_again_only_if_that_changes_nothing() {
+    let backend = {
+        let lost = AtomicUsize::new(0);
+        Backend::start(move |seen| {
+            modern(seen, |seen| match lost.fetch_add(1, Relaxed) % 2 {
+                0 => events().1,
+                _ => result(seen, "{}"),
+            })
+        })
+        .await
+    };
+    let server = backend.server("");
+    assert!(server.fetch(Method::ToolsList, b"{}").await.is_ok());
+    assert!(matches!(
+        cause(Caller::legacy("{}").text(&server).await),
+        Cause::Ended(_)
+    ));
+    assert_eq!(
+        (backend.seen("tools/list").len(), backend.seen("tools/call").len()),
+        (2, 1)
+    );
+}
+
 // === legacy HTTP ===
 
 #[tokio::test]
