@@ -76,6 +76,13 @@ impl Permitted {
         self.there.header_params()
     }
 
+    /// Whether the tool's structured output is nothing this client's version can take.
+    pub(crate) fn drops_structured(&self) -> bool {
+        self.there
+            .tool()
+            .is_some_and(|tool| tool.drops_structured(self.inbound.client.version))
+    }
+
     /// The client's wish to end this call.
     pub(crate) fn cancellation(&self) -> &Arc<Cancellation> {
         &self.inbound.cancellation

@@ -93,6 +93,7 @@ struct Exchange {
     server: Arc<Server>,
     method: Option<Method>,
     id: Bytes,
+    drop_structured: bool,
     begun: Instant,
 }
 
@@ -103,6 +104,7 @@ impl Exchange {
             server: Arc::clone(permitted.server()),
             method: permitted.method(),
             id: request_id(permitted.request()),
+            drop_structured: permitted.drops_structured(),
             begun: Instant::now(),
         }
     }
@@ -144,7 +146,7 @@ impl Exchange {
             // What one call returns may be kept by nobody unless its server says otherwise (eras.md section 7).
             hints: CacheHints::NONE,
             server_info: facts.and_then(|facts| facts.server_info.as_deref()),
-            drop_structured: false,
+            drop_structured: self.drop_structured,
         }
     }
 
@@ -184,7 +186,10 @@ impl Exchange {
 
     fn fail(&self, error: &CallError) -> (StatusCode, Bytes) {
         self.failed(error);
-        let about = About { id: Some(self.id.clone()), era: Some(self.inbound.client.era()) };
+        let about = About {
+            id: Some(self.id.clone()),
+            era: Some(self.inbound.client.era()),
+        };
         render(&Refusal::Call(error.clone()), &about)
     }
 

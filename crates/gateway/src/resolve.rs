@@ -16,7 +16,7 @@ use crate::{
     catalog::{Completion, Tool},
     inbound::{Carrier, Inbound},
     refusal::Refusal,
-    upstream::Server,
+    upstream::{CallError, Cause, Server},
 };
 
 /// A request whose target is known. Only [`resolve`] makes it.
@@ -50,7 +50,11 @@ pub(crate) struct There {
 
 impl There {
     pub(crate) fn header_params(&self) -> Option<&HeaderParams> {
-        self.tool.as_deref()?.headers.as_ref()
+        self.tool()?.headers.as_ref()
+    }
+
+    pub(crate) fn tool(&self) -> Option<&Tool> {
+        self.tool.as_deref()
     }
 
     pub(crate) fn action(&self) -> Action<'_> {
@@ -69,10 +73,60 @@ impl Resolved {
     }
 }
 
-/// Finds the target, or says in the specification's words that there is none.
-pub(crate) fn resolve(inbound: Arc<Inbound>) -> Result<Resolved, Refusal> {
-    let target = target(&inbound)?;
-    Ok(Resolved { inbound, target })
+/// Finds the target, or says in the specification's words that there is none. Before anything counts as unknown, servers
+/// never seen before get a moment to say what they offer; one that could be meant and cannot be reached is named.
+pub(crate) async fn resolve(mut inbound: Arc<Inbound>) -> Result<Resolved, Refusal> {
+    let mut found = target(&inbound);
+    if let Err(refusal) = &found
+        && is_unknown(refusal)
+        && inbound.view.unseen().next().is_some()
+    {
+        let endpoint = Arc::clone(inbound.endpoint());
+        endpoint.catalog.settled(&endpoint.name).await;
+        // Nobody else has seen the request yet, so it is ours to change.
+        if let (Some(view), Some(inbound)) = (endpoint.view(), Arc::get_mut(&mut inbound)) {
+            inbound.view = view;
+        }
+        found = target(&inbound);
+        if found.as_ref().is_err_and(is_unknown) {
+            reach_the_unseen(&inbound).await?;
+        }
+    }
+    Ok(Resolved {
+        target: found?,
+        inbound,
+    })
+}
+
+fn is_unknown(refusal: &Refusal) -> bool {
+    matches!(
+        refusal,
+        Refusal::UnknownName { .. } | Refusal::UnknownResource(_) | Refusal::UnknownMethod(_)
+    )
+}
+
+/// Fails, in its own words, with the server that the request must mean if it means anything and that was never reached.
+async fn reach_the_unseen(inbound: &Inbound) -> Result<(), Refusal> {
+    let named = inbound.request.param_text("name").unwrap_or_default();
+    let meant = |server: &&Arc<Server>| {
+        inbound.view.only_server().is_some()
+            || named
+                .strip_prefix(&**server.name())
+                .is_some_and(|rest| rest.starts_with("__"))
+    };
+    let Some(server) = inbound.view.unseen().find(meant) else {
+        return Ok(());
+    };
+    let patience = server.config().timeout;
+    match tokio::time::timeout(patience, server.facts()).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(error.into()),
+        Err(_) => Err(Refusal::Call(CallError {
+            server: Arc::clone(server.name()),
+            cause: Cause::Timeout(patience),
+            retry_safe: true,
+        })),
+    }
 }
 
 fn target(inbound: &Inbound) -> Result<Target, Refusal> {

@@ -162,11 +162,17 @@ pub(crate) struct ServerReport {
     /// Whether anything is known of it, from now or from an earlier run.
     pub(crate) known: bool,
     /// How many tools, prompts, resources and templates it offers.
+    #[serde(serialize_with = "by_kind")]
     pub(crate) items: [usize; 4],
     /// Why the latest refresh failed, if it did.
     pub(crate) failure: Option<String>,
     /// What was noticed.
     pub(crate) remarks: Vec<Remark>,
+}
+
+/// `{"tools": 6, …}` says more than `[6, …]`.
+fn by_kind<S: Serializer>(items: &[usize; 4], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(ListKind::ALL.iter().map(|kind| kind.to_string()).zip(items))
 }
 
 /// One endpoint.
