@@ -57,18 +57,38 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error.into()),
     };
-    let outcome = runtime.block_on(async {
+    let work = async {
         match arguments.command {
             Command::Run(options) => run::run(&options).await,
             Command::Up(options) => run::up(&options).await,
             Command::Backend(options) => backend::serve(&options).await,
             Command::Load(options) => load::command(&options).await,
         }
+    };
+    // However we are ended, what was started is dropped here, and so ended too.
+    let outcome = runtime.block_on(async {
+        tokio::select! {
+            outcome = work => outcome,
+            () = told_to_end() => Ok(()),
+        }
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(&error),
     }
+}
+
+/// Waits for an interrupt or, where there is one, a TERM.
+async fn told_to_end() {
+    #[cfg(unix)]
+    if let Ok(mut term) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = term.recv() => {}
+        }
+        return;
+    }
+    _ = tokio::signal::ctrl_c().await;
 }
 
 fn failed(error: &anyhow::Error) -> ExitCode {

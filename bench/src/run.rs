@@ -261,7 +261,7 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Starts everything, says where it is, and waits for the end of stdin or an interrupt.
+/// Starts everything, says where it is, and waits to be ended.
 ///
 /// # Errors
 /// When a target cannot be started.
@@ -290,8 +290,8 @@ pub(crate) async fn up(options: &Options) -> Result<()> {
         }
     }
     writeln!(out, "Ctrl-C ends everything.")?;
-    tokio::signal::ctrl_c().await?;
-    Ok(())
+    // Ended from outside, as every command is.
+    std::future::pending().await
 }
 
 fn memories(stand: &Stand, targets: &[Target]) -> Result<BTreeMap<&'static str, Memory>> {
