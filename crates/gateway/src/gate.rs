@@ -66,7 +66,7 @@ pub struct Snapshot {
 }
 
 /// One URL: `/mcp` or `/mcp/<name>`.
-pub struct Endpoint {
+pub(crate) struct Endpoint {
     pub(crate) name: EndpointName,
     /// The path's last part; empty for `/mcp`.
     pub(crate) path: Box<str>,

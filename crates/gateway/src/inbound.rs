@@ -65,7 +65,7 @@ impl std::fmt::Display for RequestId {
 
 /// Who the client is in protocol terms: of one request if it is modern, of its session if it is legacy.
 #[derive(Debug, Clone)]
-pub struct Client {
+pub(crate) struct Client {
     pub(crate) version: Version,
     /// A raw JSON object.
     pub(crate) capabilities: Bytes,

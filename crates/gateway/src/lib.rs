@@ -35,7 +35,7 @@ pub use transport::{
     connection::{Connection, OpenError},
     http, stdio,
 };
-pub use upstream::{CallError, Cause, Health, HealthState, Server};
+pub use upstream::{CallError, Cause, ContextError, Health, HealthState, Server};
 
 /// The stages whose order the compiler keeps, and the proofs they leave behind. A proof can be named here, and made
 /// nowhere but in its stage.

@@ -8,7 +8,7 @@ use std::{fs, io, path::Path};
 
 use aws_lc_rs::{
     aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
-    digest, error, hkdf, rand,
+    digest, error, hkdf,
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
@@ -100,8 +100,7 @@ impl Sealer {
                 "it holds fewer than 32 bytes",
             ))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let mut secret = [0; 32];
-                rand::fill(&mut secret)?;
+                let secret = random::<32>()?;
                 fs::create_dir_all(data_dir)
                     .and_then(|()| write_private(&path, &secret))
                     .map_err(failed("made"))?;
@@ -154,7 +153,8 @@ impl Sealer {
 /// `N` random bytes from the platform.
 pub(crate) fn random<const N: usize>() -> Result<[u8; N], SealError> {
     let mut bytes = [0; N];
-    rand::fill(&mut bytes)?;
+    // The operating system's source: the library's own takes 50 ms to seed itself, most of a start.
+    getrandom::fill(&mut bytes).map_err(|_| SealError::Crypto)?;
     Ok(bytes)
 }
 

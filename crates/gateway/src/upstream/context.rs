@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use gatepost_config::Config;
+use gatepost_config::{Config, ServerKind};
 use gatepost_process::Supervisor;
 use rustls::{ClientConfig, RootCertStore};
 
@@ -31,8 +31,13 @@ pub enum ContextError {
 impl Context {
     /// For the servers of `config`. Trusts what the operating system trusts.
     pub(crate) fn new(config: &Config, supervisor: Supervisor) -> Result<Self, ContextError> {
+        // Reading the system's certificates opens some 150 files: longer than all the rest of a start takes.
+        let needs_roots = config.servers.iter().any(|server| match &server.kind {
+            ServerKind::Url { url, .. } => url.uri().scheme_str() == Some("https"),
+            ServerKind::Module { .. } | ServerKind::Command { .. } => false,
+        });
         Ok(Self {
-            tls: trusting(system_roots())?,
+            tls: trusting(if needs_roots { system_roots() } else { RootCertStore::empty() })?,
             supervisor,
             max_response: config.http.max_response.0,
             info: own_info(),
