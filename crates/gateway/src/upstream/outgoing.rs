@@ -71,10 +71,8 @@ impl Outgoing<'_> {
             log_level: self.log_level,
         };
         let raw = request_up(self.request, &client, &up);
-        match (reference, parsed(&raw)) {
-            (Some(reference), Some(request)) => request.rewrite().param("ref", reference).finish(),
-            _ => raw,
-        }
+        let Some(reference) = reference else { return raw };
+        parsed(&raw).map_or(raw, |request| request.rewrite().param("ref", reference).finish())
     }
 
     /// As [`Outgoing::compose`], for a server that has no headers: the trace context goes into `_meta`, unless the client
