@@ -37,7 +37,7 @@ shell_scripts() {
 
 step "cargo fmt" cargo fmt --all --check
 [ ! -f fuzz/Cargo.toml ] || step "cargo fmt, fuzz targets" cargo fmt --manifest-path fuzz/Cargo.toml --check
-step "cargo clippy" cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
+step "cargo clippy" cargo clippy --workspace --all-targets --locked --quiet --keep-going -- -D warnings
 step "cargo doc" documentation
 step "cargo deny" dependencies
 step "shellcheck" shell_scripts
