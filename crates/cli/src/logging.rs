@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal;
 
-use gatepost_config::{LogForm, Telemetry};
+use gatepost_config::{LogForm, LogLevel, Telemetry};
 use tracing_subscriber::{EnvFilter, fmt};
 
 use crate::{environment, exit, failure::Failure};
@@ -18,12 +18,19 @@ pub(crate) fn start(telemetry: &Telemetry) -> Result<(), Failure> {
         LogForm::Text => false,
         LogForm::Auto => !terminal,
     };
-    install(filter(telemetry.level.as_str())?, json);
+    let level = telemetry.level.as_str();
+    // The SDK of the modules tells of every connection at `info`, which is the gate's own affair.
+    let default = if telemetry.level == LogLevel::Info {
+        "info,rmcp=warn"
+    } else {
+        level
+    };
+    install(filter(default)?, json);
     Ok(())
 }
 
 /// A server that fails is reported by the command itself.
-const QUIET: &str = "warn,gatepost_gateway::catalog=error";
+const QUIET: &str = "warn,gatepost_gateway::catalog=error,gatepost::server=error,rmcp=off";
 
 /// Logs of a command that a person waits for: warnings, readable.
 ///

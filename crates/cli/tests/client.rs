@@ -1,5 +1,11 @@
 //! `list`, `call`, `read` and `prompt`, against servers of both eras behind a URL, a program, and the configured gate.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that cannot go on says where"
+)]
+
 mod program;
 
 use std::fs;

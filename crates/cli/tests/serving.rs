@@ -1,5 +1,11 @@
 //! `serve` and `stdio`, from the command to the answer.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that cannot go on says where"
+)]
+
 mod program;
 
 use program::{Folder, modern, wait};

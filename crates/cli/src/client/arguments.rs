@@ -144,6 +144,7 @@ mod tests {
     }
 
     #[track_caller]
+    #[expect(clippy::needless_pass_by_value, reason = "the calls read better")]
     fn check(argument: &str, wanted: Value, expected: Option<Value>) {
         let schema = json!({ "properties": { "a": { "type": wanted } } });
         let value = given(None, &[argument]).json(&schema).ok().flatten();

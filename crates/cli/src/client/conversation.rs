@@ -37,6 +37,13 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// The answer of a well-behaved server never takes so many pages.
 const MOST_PAGES: usize = 10_000;
 
+/// Unknown names, and arguments that do not fit (2026-07-28 server/tools#Error Handling).
+const UNKNOWN: i64 = -32602;
+/// 2025-11-25 server/resources#Error Handling.
+const RESOURCE_NOT_FOUND: i64 = -32002;
+/// 2026-07-28 basic/index#Error Codes.
+const MISSING_CAPABILITY: i64 = -32021;
+
 /// A client of one endpoint.
 pub(crate) struct Client {
     connection: Connection,
@@ -136,7 +143,7 @@ impl Client {
         let explained = started + PATIENCE;
         let until = started + longest(&servers);
         let mut silent = true;
-        while servers.iter().any(|server| unknown(&server)) && Instant::now() < until {
+        while servers.iter().any(unknown) && Instant::now() < until {
             tokio::time::sleep(GLANCE).await;
             if silent && Instant::now() > explained {
                 silent = false;
@@ -238,14 +245,19 @@ impl Client {
             let remedy = "check that server; GATEPOST_LOG=info shows what it says";
             return Failure::new(message, remedy).code(exit::SERVER);
         }
-        let kind = match method {
-            "tools/call" => "tools",
-            "prompts/get" => "prompts",
-            "resources/read" => "resources",
-            _ => return Failure::new(format!("{method}: {message} ({})", error.code), ""),
+        let message = format!("{message} ({})", error.code);
+        let kind = match (error.code, method) {
+            (UNKNOWN, "tools/call") => "tools",
+            (UNKNOWN, "prompts/get") => "prompts",
+            (UNKNOWN | RESOURCE_NOT_FOUND, "resources/read") => "resources",
+            (MISSING_CAPABILITY, _) => {
+                let remedy = "the server wants to ask back; use a client that supports what it asks for";
+                return Failure::new(message, remedy);
+            }
+            _ => return Failure::new(format!("{method}: {message}"), ""),
         };
         let remedy = format!("see what there is with `gatepost list {kind}{}`", self.repeated);
-        Failure::new(format!("{message} ({})", error.code), remedy)
+        Failure::new(message, remedy)
     }
 }
 
@@ -276,6 +288,7 @@ fn complete(result: &RawValue) -> Result<Box<RawValue>, Failure> {
 }
 
 /// An answer that is JSON but not what the specification says.
+#[expect(clippy::needless_pass_by_value, reason = "the shape that `map_err` wants")]
 pub(crate) fn odd(error: serde_json::Error) -> Failure {
     Failure::new(
         format!("the server's answer is not what MCP says: {error}"),

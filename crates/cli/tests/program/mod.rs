@@ -219,7 +219,7 @@ impl Response {
             .body
             .lines()
             .filter_map(|line| line.strip_prefix("data:"))
-            .last();
+            .next_back();
         serde_json::from_str(last.unwrap_or(&self.body)).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
