@@ -29,10 +29,10 @@ pub(crate) fn start(telemetry: &Telemetry) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A server that fails is reported by the command itself.
-const QUIET: &str = "warn,gatepost_gateway::catalog=error,gatepost::server=error,rmcp=off";
+/// What goes wrong with a server is reported by the command itself.
+const QUIET: &str = "error,rmcp=off";
 
-/// Logs of a command that a person waits for: warnings, readable.
+/// Logs of a command that a person waits for: only what is the gate's own failure, readable.
 ///
 /// # Errors
 /// As [`start`].

@@ -1,6 +1,6 @@
 //! `gatepost prompt`: one prompt, filled in.
 
-use std::fmt::Write;
+use std::{fmt::Write, path::PathBuf};
 
 use serde::Deserialize;
 
@@ -26,6 +26,9 @@ pub(crate) struct Args {
     /// Print the whole result as JSON, as the server wrote it
     #[arg(long)]
     json: bool,
+    /// Save images and other binary content here, or the text if there is none; `-` is stdout
+    #[arg(short, long, value_name = "FILE", conflicts_with = "json")]
+    output: Option<PathBuf>,
     #[command(flatten)]
     target: TargetArgs,
 }
@@ -54,6 +57,14 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         return Ok(output::result(&format!("{}\n", result.get()))?);
     }
     let outcome: Outcome = serde_json::from_str(result.get()).map_err(odd)?;
+    if let Some(file) = &args.output {
+        let blocks: Vec<Block> = outcome
+            .messages
+            .into_iter()
+            .map(|message| message.content)
+            .collect();
+        return content::save(&blocks, file);
+    }
     Ok(output::result(&rendered(&outcome.messages))?)
 }
 
