@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
-# Runs tests: `all`, or one kind of them.
+# Runs tests: `all`, or one kind of them:
 #
-#   unit          inside src/, beside the code
 #   integration   tests/ of every crate, against our own fixtures
 #   contract      test binaries named conformance*: the MCP conformance suite
 #   e2e           test binaries named peers*: real clients and servers
