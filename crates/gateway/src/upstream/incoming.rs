@@ -22,7 +22,7 @@ const ABANDONED_FOR: Duration = Duration::from_secs(10);
 const CLIENT_ANSWERS_WITHIN: Duration = Duration::from_secs(600);
 
 /// A server's answer to a call. Ids and progress tokens in it are ours, not the client's.
-pub(crate) enum Incoming {
+pub enum Incoming {
     /// The complete response.
     Whole(Response),
     /// A large response of which only the beginning is here.
@@ -32,7 +32,7 @@ pub(crate) enum Incoming {
 }
 
 /// A large `application/json` response still arriving.
-pub(crate) struct Partial {
+pub struct Partial {
     pub(crate) head: Bytes,
     pub(crate) rest: Body,
     /// How many more bytes are allowed.
@@ -53,7 +53,7 @@ pub(crate) struct Waiting {
 
 /// Messages of one call, as they arrive. Dropped before the response, it tells the server that the call is cancelled, if
 /// the client wished that or is modern (for whom closing is cancelling).
-pub(crate) struct Events {
+pub struct Events {
     pub(crate) first: Option<Message>,
     pub(crate) source: Source,
     pub(crate) context: Waiting,

@@ -18,7 +18,7 @@ use crate::{
 impl Server {
     /// Sends a permitted call and gives what comes back as soon as there is something. Ids and progress tokens in it are
     /// this server's, not the client's.
-    pub(crate) async fn call(&self, permitted: Permitted) -> Result<Incoming, CallError> {
+    pub async fn call(&self, permitted: Permitted) -> Result<Incoming, CallError> {
         let client = permitted.client();
         let mut params = Vec::new();
         if let Some(wanted) = permitted.header_params()
