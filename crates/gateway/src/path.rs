@@ -77,7 +77,7 @@ async fn request(gate: &Arc<Gate>, inbound: Arc<Inbound>) -> Result<Answer, Refu
         era: Some(inbound.client.era()),
     };
     let outcome = async {
-        let resolved = resolve(inbound)?;
+        let resolved = resolve(inbound).await?;
         match authorize(resolved)? {
             Fork::Here(inbound, method) => here::answer(gate, inbound, method).await,
             Fork::There(permitted) => deliver::forward(gate, permitted).await,

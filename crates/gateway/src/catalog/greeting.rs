@@ -10,7 +10,7 @@ use gatepost_protocol::{
     json::{self, Span},
     rewrite::Rewrite,
     translate::{META_SERVER_INFO, TASKS_EXTENSION},
-    version::{SUPPORTED, SUPPORTED_LEGACY, Version},
+    version::{Era, SUPPORTED, SUPPORTED_LEGACY, Version},
 };
 
 use super::{
@@ -38,8 +38,6 @@ impl Greeting {
         let instructions = instructions(view);
         let info = server_info(view);
         let mut shared = Vec::new();
-        shared.extend_from_slice(b"\"capabilities\":");
-        shared.extend_from_slice(&capabilities);
         if !instructions.is_empty() {
             shared.extend_from_slice(b",\"instructions\":");
             json::quote_into(&mut shared, &instructions);
@@ -54,7 +52,8 @@ impl Greeting {
             let mut out = Vec::new();
             out.extend_from_slice(b"{\"protocolVersion\":");
             out.extend_from_slice(version.as_json());
-            out.push(b',');
+            out.extend_from_slice(b",\"capabilities\":");
+            out.extend_from_slice(&capabilities);
             out.extend_from_slice(&shared);
             out.extend_from_slice(b",\"serverInfo\":");
             out.extend_from_slice(&info);
@@ -62,7 +61,12 @@ impl Greeting {
             Bytes::from(out)
         };
         Self {
-            discover: discover(view, &shared, &info),
+            discover: discover(
+                view,
+                &modern_capabilities(view).unwrap_or_else(|| capabilities.clone()),
+                &shared,
+                &info,
+            ),
             initialize: SUPPORTED_LEGACY.iter().map(initialize).collect(),
         }
     }
@@ -76,7 +80,7 @@ impl Greeting {
     }
 }
 
-fn discover<S: Source>(view: &View<S>, shared: &[u8], info: &[u8]) -> Bytes {
+fn discover<S: Source>(view: &View<S>, capabilities: &[u8], shared: &[u8], info: &[u8]) -> Bytes {
     let versions: Vec<&[u8]> = SUPPORTED.iter().map(|version| version.as_json()).collect();
     // Capabilities of servers that come later are announced by nobody, so until then nothing is promised to be fresh.
     let known = view.members().iter().all(|member| member.listing.is_some());
@@ -84,7 +88,8 @@ fn discover<S: Source>(view: &View<S>, shared: &[u8], info: &[u8]) -> Bytes {
     let mut out = Vec::new();
     out.extend_from_slice(b"{\"resultType\":\"complete\",\"supportedVersions\":[");
     out.extend_from_slice(&versions.join(&b','));
-    out.extend_from_slice(b"],");
+    out.extend_from_slice(b"],\"capabilities\":");
+    out.extend_from_slice(capabilities);
     out.extend_from_slice(shared);
     out.extend_from_slice(format!(",\"ttlMs\":{ttl},\"cacheScope\":\"public\",\"_meta\":").as_bytes());
     out.extend_from_slice(&stamped(b"{}", info));
@@ -128,7 +133,15 @@ fn only<S: Source>(view: &View<S>) -> Option<(&Member<S>, &super::source::About)
 fn capabilities<S: Source>(view: &View<S>) -> Bytes {
     match only(view) {
         Some((_, about)) => own_capabilities(&about.capabilities),
-        None => merged_capabilities(view),
+        None => merged_capabilities(view, Era::Legacy),
+    }
+}
+
+/// What modern servers can do for modern clients: tasks too, since their methods pass (`eras.md` §8, MM).
+fn modern_capabilities<S: Source>(view: &View<S>) -> Option<Bytes> {
+    match only(view) {
+        Some((_, about)) => about.version.is_modern().then(|| about.capabilities.clone()),
+        None => Some(merged_capabilities(view, Era::Modern)),
     }
 }
 
@@ -152,7 +165,7 @@ fn own_capabilities(raw: &Bytes) -> Bytes {
     }
 }
 
-fn merged_capabilities<S: Source>(view: &View<S>) -> Bytes {
+fn merged_capabilities<S: Source>(view: &View<S>, client: Era) -> Bytes {
     let known: Vec<_> = view
         .members()
         .iter()
@@ -189,19 +202,22 @@ fn merged_capabilities<S: Source>(view: &View<S>) -> Bytes {
             .any(|listing| flag(&listing.about.capabilities, "resources", "subscribe"));
         parts.push(format!("\"resources\":{{\"subscribe\":{subscribe},\"listChanged\":true}}").into_bytes());
     }
-    let extensions = merged_extensions(known.iter().map(|listing| &listing.about.capabilities));
+    let extensions = merged_extensions(known.iter().map(|listing| {
+        let tasks = client == Era::Modern && listing.about.version.is_modern();
+        (&listing.about.capabilities, tasks)
+    }));
     if !extensions.is_empty() {
         parts.push([b"\"extensions\":{", &*extensions.join(&b','), b"}"].concat());
     }
     [b"{", &*parts.join(&b','), b"}"].concat().into()
 }
 
-/// The extensions of all servers, the first to name one speaking for it. Experimental and vendors' capabilities are not
+/// The extensions of all servers, the first to name one speaking for it; the flag says whose tasks count. Experimental and vendors' capabilities are not
 /// merged: their methods only pass on an endpoint of one server.
-fn merged_extensions<'a>(capabilities: impl Iterator<Item = &'a Bytes>) -> Vec<Vec<u8>> {
+fn merged_extensions<'a>(capabilities: impl Iterator<Item = (&'a Bytes, bool)>) -> Vec<Vec<u8>> {
     let mut names = std::collections::HashSet::new();
     let mut parts = Vec::new();
-    for raw in capabilities {
+    for (raw, tasks) in capabilities {
         let Some(extensions) = json::object(raw, Span::all(raw))
             .ok()
             .and_then(|members| members.get(raw, "extensions"))
@@ -213,7 +229,7 @@ fn merged_extensions<'a>(capabilities: impl Iterator<Item = &'a Bytes>) -> Vec<V
             let Some(name) = json::text(raw, member.key) else {
                 continue;
             };
-            if name != TASKS_EXTENSION && names.insert(name.into_owned()) {
+            if (tasks || name != TASKS_EXTENSION) && names.insert(name.into_owned()) {
                 parts.push([member.key.of(raw), b":", member.value.of(raw)].concat());
             }
         }

@@ -23,7 +23,7 @@ use super::{
     source::{ListKind, Source},
     template::{Reading, Template},
 };
-use crate::{seal::Sealer, upstream::Server};
+use crate::{seal::Sealer, task, upstream::Server};
 
 /// Which endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -311,6 +311,20 @@ impl<S: Source> View<S> {
         self.tools.get(public)
     }
 
+    /// What calling a server's tool does; nothing is known of one that is not listed, or not any more.
+    pub(crate) fn effect(&self, server: &str, original: &str) -> Classified {
+        self.tools
+            .values()
+            .find(|tool| *tool.original == *original && **tool.server.name() == *server)
+            .map_or(Classified::UNKNOWN, |tool| tool.effect)
+    }
+
+    /// Whether a call may become a task here: a modern server says so.
+    pub(crate) fn offers_tasks(&self) -> bool {
+        let mut known = self.members.iter().filter_map(|member| member.listing.as_ref());
+        known.any(|listing| listing.about.version.is_modern() && task::declared(&listing.about.capabilities))
+    }
+
     /// The prompt with this public name.
     pub(crate) fn prompt(&self, public: &str) -> Option<&Arc<Prompt<S>>> {
         self.prompts.get(public)
@@ -419,6 +433,12 @@ impl<S: Source> View<S> {
         self.members.iter().map(|member| &member.server)
     }
 
+    /// The servers of which nothing is known yet.
+    pub(crate) fn unseen(&self) -> impl Iterator<Item = &Arc<S>> {
+        let unseen = self.members.iter().filter(|member| member.listing.is_none());
+        unseen.map(|member| &member.server)
+    }
+
     /// What was noticed while compiling.
     pub(crate) fn remarks(&self) -> &[Remark] {
         &self.remarks
@@ -442,7 +462,8 @@ impl<S: Source> View<S> {
                 .any(|shown| self.members[shown.member].name == server.name)
     }
 
-    pub(super) fn sealer(&self) -> &Sealer {
+    /// Seals what this endpoint hands out.
+    pub(crate) fn sealer(&self) -> &Sealer {
         &self.sealer
     }
 

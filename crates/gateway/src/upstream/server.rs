@@ -147,15 +147,20 @@ impl Server {
         let mut outcome = self.send_once(out).await;
         if self.must_greet_again(&outcome) {
             self.forget();
-            outcome = self.send_once(out).await;
+            outcome = self.send_again(out).await;
         } else if may_repeat(&outcome, out) && matches!(self.connector.way, Way::Url(..)) {
-            outcome = self.send_once(out).await;
+            outcome = self.send_again(out).await;
         }
         match &outcome {
             Ok(_) => self.pulse.well(),
             Err(error) => self.pulse.ill(error),
         }
         outcome.map(|incoming| guarded(incoming, guard))
+    }
+
+    /// Rare, so it must not make room in every call's future (and on every worker's stack).
+    async fn send_again(&self, out: &Outgoing<'_>) -> Result<Incoming, CallError> {
+        Box::pin(self.send_once(out)).await
     }
 
     async fn place(&self, places: &Arc<Semaphore>) -> Result<tokio::sync::OwnedSemaphorePermit, CallError> {
@@ -390,9 +395,14 @@ impl Server {
     }
 
     async fn greet(&self) -> Result<Arc<Facts>, CallError> {
-        if let Some(facts) = self.known() {
-            return Ok(facts);
+        match self.known() {
+            Some(facts) => Ok(facts),
+            // Rare and large, so it must not make room in every call's future (and on every worker's stack).
+            None => Box::pin(self.greet_first()).await,
         }
+    }
+
+    async fn greet_first(&self) -> Result<Arc<Facts>, CallError> {
         let _one_at_a_time = tokio::time::timeout(self.config.start_timeout, self.greeting.lock())
             .await
             .map_err(|_| {
