@@ -72,11 +72,13 @@ settings! {
         /// Which era of the protocol the server speaks: `modern` is 2026-07-28, `legacy` what came before, `auto` finds
         /// out.
         pub(crate) era: EraChoice = "auto",
-        /// How long a call may take until its answer is complete; then it fails, naming the server.
+        /// How long the server may be silent during a call; each message of it (progress, a log line, a part of the answer)
+        /// begins the time anew. Then the call fails, naming the server.
         pub(crate) timeout: Duration = "60s",
         /// How long starting may take: a process and its handshake; then the calls that wait for it fail.
         pub(crate) start_timeout: Duration = "60s",
-        /// How long finding out the era may take; then the server counts as legacy.
+        /// How long the question for the era may stay unanswered before the server is greeted as a legacy one too; the
+        /// first decisive answer wins.
         pub(crate) probe_timeout: Duration = "5s",
         /// How many processes or legacy sessions the server gets.
         pub(crate) pool: Pool,

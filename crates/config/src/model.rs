@@ -169,11 +169,13 @@ pub struct Server {
     pub kind: ServerKind,
     /// Which era it speaks; `Auto` probes.
     pub era: EraChoice,
-    /// How long a call may take until its answer is complete; progress does not prolong it. Then it fails by name.
+    /// The longest silence of a call: every message of the server (progress, a log line, a part of the answer) begins it
+    /// anew. Then the call fails by name.
     pub timeout: Duration,
     /// How long starting (a process, and its handshake) may take. Then the calls that wait for it fail.
     pub start_timeout: Duration,
-    /// How long the probe for the era may take. Then the server counts as legacy.
+    /// How long the probe for the era may stay alone. Then the server is greeted as a legacy one too, and the first decisive
+    /// answer wins.
     pub probe_timeout: Duration,
     /// How many processes or legacy sessions it gets.
     pub pool: Pool,
