@@ -118,6 +118,12 @@ fn hidden(request: &Request, there: &There) -> Refusal {
             name: name("name"),
         },
         Some(Method::ResourcesRead) => Refusal::UnknownResource(name("uri")),
+        Some(Method::TasksGet | Method::TasksUpdate | Method::TasksCancel) if there.original.is_some() => {
+            Refusal::UnknownName {
+                kind: "task",
+                name: name("taskId"),
+            }
+        }
         Some(Method::CompletionComplete) => Refusal::params("there is nothing of that name to complete"),
         _ => Refusal::UnknownMethod(request.method().to_owned()),
     }

@@ -7,9 +7,10 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use gatepost_protocol::{
     envelope::{Notification, Outcome, Response},
+    json,
     logging::LogLevel,
     method::Method,
-    translate::{self, CacheHints, ErrorFacts, ResultPlan},
+    translate::{self, CacheHints, ErrorFacts, ResultPlan, ResultProblem},
 };
 use http::StatusCode;
 use tokio::time::{Instant, sleep};
@@ -23,6 +24,7 @@ use crate::{
     receive::request_id,
     refusal::Refusal,
     respond::{About, render},
+    task::Task,
     upstream::{CallError, Cause, Facts, Incoming, Server, response_of},
 };
 
@@ -94,7 +96,31 @@ struct Exchange {
     method: Option<Method>,
     id: Bytes,
     drop_structured: bool,
+    naming: Naming,
     begun: Instant,
+}
+
+/// What the client calls a task that its answer may speak of.
+enum Naming {
+    /// As the server does.
+    Same,
+    /// By a name of the gate's own, made when a call of this tool becomes a task.
+    New(Arc<str>),
+    /// As it did when it asked.
+    Asked,
+}
+
+impl Naming {
+    fn of(permitted: &Permitted) -> Self {
+        if permitted.inbound().view.only_server().is_some() {
+            return Self::Same;
+        }
+        match (permitted.method(), permitted.original_name()) {
+            (Some(Method::ToolsCall), Some(tool)) => Self::New(tool.into()),
+            (Some(Method::TasksGet | Method::TasksUpdate | Method::TasksCancel), _) => Self::Asked,
+            _ => Self::Same,
+        }
+    }
 }
 
 impl Exchange {
@@ -105,6 +131,7 @@ impl Exchange {
             method: permitted.method(),
             id: request_id(permitted.request()),
             drop_structured: permitted.drops_structured(),
+            naming: Naming::of(permitted),
             begun: Instant::now(),
         }
     }
@@ -147,6 +174,31 @@ impl Exchange {
             hints: CacheHints::NONE,
             server_info: facts.and_then(|facts| facts.server_info.as_deref()),
             drop_structured: self.drop_structured,
+            task_id: None,
+        }
+    }
+
+    /// The client's `taskId` in place of the one in the result, as raw JSON.
+    fn task_id(&self, response: &Response) -> Option<Vec<u8>> {
+        let raw = response.raw();
+        let text = |member| json::text(raw, response.result_member(member)?);
+        match &self.naming {
+            Naming::Same => None,
+            Naming::Asked => {
+                text("taskId")?;
+                Some(self.inbound.request.param_raw("taskId")?.to_vec())
+            }
+            Naming::New(tool) => {
+                text("resultType").filter(|kind| kind == "task")?;
+                let task = Task {
+                    server: self.server.name().to_string(),
+                    tool: tool.to_string(),
+                    id: text("taskId")?.into_owned(),
+                };
+                let view = &self.inbound.view;
+                let public = task.seal(view.sealer(), view.name(), &self.inbound.client.principal);
+                Some(json::quote(&public))
+            }
         }
     }
 
@@ -154,7 +206,11 @@ impl Exchange {
     fn finish(&self, response: &Response) -> (StatusCode, Bytes) {
         self.answered();
         let facts = self.server.known();
-        let plan = self.plan(facts.as_deref());
+        let task_id = self.task_id(response);
+        let plan = ResultPlan {
+            task_id: task_id.as_deref(),
+            ..self.plan(facts.as_deref())
+        };
         if let Outcome::Error { .. } = response.outcome() {
             let uri = self.inbound.request.param_text("uri");
             let error = translate::error_down(
@@ -178,7 +234,12 @@ impl Exchange {
             Ok(message) => (StatusCode::OK, message),
             Err(problem) => self.fail(&CallError {
                 server: Arc::clone(self.server.name()),
-                cause: Cause::Violation(problem.to_string()),
+                cause: match problem {
+                    ResultProblem::UnknownResultType(_) => Cause::Violation(problem.to_string()),
+                    ResultProblem::InputForLegacy | ResultProblem::TaskForLegacy => {
+                        Cause::BeyondClient(problem.to_string())
+                    }
+                },
                 retry_safe: false,
             }),
         }

@@ -25,6 +25,7 @@ mod resolve;
 mod respond;
 mod seal;
 mod session;
+mod task;
 mod transport;
 mod upstream;
 

@@ -151,6 +151,7 @@ fn class(refusal: &Refusal) -> Option<usize> {
         | Refusal::Batch
         | Refusal::Params(_)
         | Refusal::BrokenBody(_)
+        | Refusal::TasksUndeclared
         | Refusal::Meta(_) => 1,
         Refusal::HeaderMismatch(_) | Refusal::ContentType(_) | Refusal::Accept | Refusal::Version { .. } => 2,
         Refusal::TooLarge { .. } | Refusal::SlowBody(_) => 3,

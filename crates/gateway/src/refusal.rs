@@ -80,11 +80,14 @@ pub enum Refusal {
     /// A tool or prompt that is not in this endpoint's lists.
     #[error("unknown {kind}: {name}")]
     UnknownName {
-        /// "tool" or "prompt".
+        /// "tool", "prompt" or "task".
         kind: &'static str,
         /// As the client wrote it.
         name: String,
     },
+    /// A task's method from a client that does not declare tasks (-32021).
+    #[error("the client must declare the extension `io.modelcontextprotocol/tasks` to use its methods")]
+    TasksUndeclared,
     /// A resource that no server of this endpoint lists.
     #[error("resource not found: {0}")]
     UnknownResource(String),

@@ -16,6 +16,7 @@ use crate::{
     catalog::{Completion, Tool},
     inbound::{Carrier, Inbound},
     refusal::Refusal,
+    task::{self, Task},
     upstream::{CallError, Cause, Server},
 };
 
@@ -138,7 +139,10 @@ fn target(inbound: &Inbound) -> Result<Target, Refusal> {
         Method::PromptsGet => prompt(inbound).map(Target::Server),
         Method::ResourcesRead => resource(inbound).map(Target::Server),
         Method::CompletionComplete => completion(inbound).map(Target::Server),
-        Method::TasksGet | Method::TasksUpdate | Method::TasksCancel => vendor(inbound),
+        Method::TasksGet | Method::TasksUpdate | Method::TasksCancel => match inbound.view.only_server() {
+            Some(_) => vendor(inbound),
+            None => task(inbound, method).map(Target::Server),
+        },
         _ => Ok(Target::Gate(method)),
     }
 }
@@ -255,6 +259,36 @@ fn completion(inbound: &Inbound) -> Result<There, Refusal> {
         }
         _ => Err(missing()),
     }
+}
+
+/// A task of one of several servers, by the name that the client was given. Only modern clients get here.
+fn task(inbound: &Inbound, method: Method) -> Result<There, Refusal> {
+    let (view, client) = (&inbound.view, &inbound.client);
+    let public = text(inbound, "taskId")?;
+    let task = Task::open(&public, view.sealer(), view.name(), &client.principal);
+    if task.is_none() && !view.offers_tasks() {
+        return Err(Refusal::UnknownMethod(inbound.request.method().to_owned()));
+    }
+    if !task::declared(&client.capabilities) {
+        return Err(Refusal::TasksUndeclared);
+    }
+    let (task, server) = task
+        .and_then(|task| {
+            let server = view.servers().find(|server| **server.name() == *task.server)?;
+            // It may have become another server since.
+            let modern = server.known().is_none_or(|facts| facts.version.is_modern());
+            modern.then_some((task, server))
+        })
+        .ok_or_else(|| unknown("task", &public))?;
+    Ok(There {
+        server: Arc::clone(server),
+        method: Some(method),
+        original: Some(task.id.into()),
+        kind: Kind::Call,
+        effect: view.effect(&task.server, &task.tool),
+        name: task.tool.into(),
+        tool: None,
+    })
 }
 
 /// A method that only a server can know passes where there is only one server it could be for.

@@ -5,8 +5,9 @@ use bytes::Bytes;
 use gatepost_protocol::{
     error::{
         HEADER_MISMATCH, INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND,
-        RESOURCE_NOT_FOUND, UNSUPPORTED_PROTOCOL_VERSION, error_response,
+        MISSING_REQUIRED_CLIENT_CAPABILITY, RESOURCE_NOT_FOUND, UNSUPPORTED_PROTOCOL_VERSION, error_response,
     },
+    translate::TASKS_EXTENSION,
     version::{Era, SUPPORTED_MODERN},
 };
 use http::StatusCode;
@@ -63,6 +64,14 @@ pub(crate) fn render(refusal: &Refusal, about: &About) -> (StatusCode, Bytes) {
         Refusal::UnknownMethod(_) if legacy => (StatusCode::OK, METHOD_NOT_FOUND, None),
         Refusal::UnknownMethod(_) => (StatusCode::NOT_FOUND, METHOD_NOT_FOUND, None),
         Refusal::UnknownName { .. } => (StatusCode::OK, INVALID_PARAMS, None),
+        Refusal::TasksUndeclared => {
+            let data = json!({ "requiredCapabilities": { "extensions": { TASKS_EXTENSION: {} } } });
+            (
+                StatusCode::BAD_REQUEST,
+                MISSING_REQUIRED_CLIENT_CAPABILITY,
+                Some(data),
+            )
+        }
         // 2025-11-25 server/resources#Error Handling; 2026-07-28 server/resources#Error Handling.
         Refusal::UnknownResource(uri) if legacy => {
             (StatusCode::OK, RESOURCE_NOT_FOUND, Some(json!({ "uri": uri })))

@@ -1,6 +1,6 @@
 //! Sealed tokens: what the gate hands to a client and must believe when it comes back.
 //!
-//! A session id and a list cursor are AES-256-GCM ciphertexts in base64url: `key id (4) · nonce (12) · ciphertext · tag (16)`.
+//! A session id, a list cursor and the id of a task among several servers are AES-256-GCM ciphertexts in base64url: `key id (4) · nonce (12) · ciphertext · tag (16)`.
 //! Each purpose has a key of its own, derived by HKDF-SHA256 (RFC 5869), so a cursor can never pass as a session. The first
 //! key seals, all keys open: keys rotate without ending anybody's session.
 
@@ -23,15 +23,18 @@ pub(crate) enum Purpose {
     Session,
     /// A `nextCursor`.
     Cursor,
+    /// A `taskId` where an endpoint has several servers.
+    Task,
 }
 
 impl Purpose {
-    const ALL: [Self; 2] = [Self::Session, Self::Cursor];
+    const ALL: [Self; 3] = [Self::Session, Self::Cursor, Self::Task];
 
     fn info(self) -> &'static [u8] {
         match self {
             Self::Session => b"gatepost session v1",
             Self::Cursor => b"gatepost cursor v1",
+            Self::Task => b"gatepost task v1",
         }
     }
 }
@@ -171,7 +174,11 @@ impl Ring {
         };
         Ok(Self {
             id,
-            purposes: [derive(Purpose::Session)?, derive(Purpose::Cursor)?],
+            purposes: [
+                derive(Purpose::Session)?,
+                derive(Purpose::Cursor)?,
+                derive(Purpose::Task)?,
+            ],
         })
     }
 }

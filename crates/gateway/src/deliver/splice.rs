@@ -4,7 +4,7 @@ use bytes::Bytes;
 use futures_util::{Stream, stream};
 use gatepost_protocol::framing::{IdSplicer, Seen};
 
-use super::Exchange;
+use super::{Exchange, Naming};
 use crate::{
     transport::Broken,
     upstream::{CallError, Cause, Partial},
@@ -25,7 +25,8 @@ pub(super) fn begin(
 ) -> Result<Begun<impl Stream<Item = Result<Bytes, Broken>> + Send + use<>>, CallError> {
     let facts = exchange.server.known();
     let plan = exchange.plan(facts.as_deref());
-    if !plan.is_streamable() {
+    // A call that became a task is answered in a few bytes, so only what is asked of a task needs its name exchanged here.
+    if !plan.is_streamable() || matches!(exchange.naming, Naming::Asked) {
         return Ok(Begun::Other(partial));
     }
     let mut splicer = plan.splicer(exchange.id.clone());

@@ -53,6 +53,9 @@ pub enum Cause {
     /// The server broke the protocol, such as a request on a modern stream.
     #[error("broke the protocol: {0}")]
     Violation(String),
+    /// The server answered in a way that its client's version has no words for.
+    #[error("gave an answer that this client cannot take: {0}")]
+    BeyondClient(String),
     /// The server's session ended and belongs to one client, who must start anew.
     #[error("ended the session")]
     SessionGone,

@@ -55,6 +55,16 @@ pub enum ResultProblem {
     /// `resultType` is one that no version has.
     #[error("the server's answer has an unknown resultType {0:?}")]
     UnknownResultType(String),
+    /// `input_required`, for a client that is asked by requests.
+    #[error(
+        "the server asks for input (`input_required`), which this gate cannot yet put to a client of a version with sessions"
+    )]
+    InputForLegacy,
+    /// `task`, for a client that did not declare tasks.
+    #[error(
+        "the server made a task of the call, which this gate cannot yet wait for on behalf of a client of a version with sessions"
+    )]
+    TaskForLegacy,
 }
 
 /// What is to be done with the result of one call. Made when the call is sent, so that a large answer can stream.
@@ -72,6 +82,17 @@ pub struct ResultPlan<'a> {
     pub server_info: Option<&'a [u8]>,
     /// Whether `structuredContent` goes, see [`drops_structured_content`](super::drops_structured_content).
     pub drop_structured: bool,
+    /// The client's name of the task that the result is about, raw JSON; `None` leaves the server's. The result must be
+    /// whole for it.
+    pub task_id: Option<&'a [u8]>,
+}
+
+/// A `resultType` that the specification has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ResultType {
+    Complete,
+    InputRequired,
+    Task,
 }
 
 const ERA_FIELDS: &[&str] = &["resultType", "ttlMs", "cacheScope"];
@@ -145,6 +166,11 @@ impl ResultPlan<'_> {
         match (self.client.is_modern(), self.server.is_modern()) {
             (true, _) => self.for_modern(response, &mut edits)?,
             (false, true) => {
+                match result_type(response)? {
+                    None | Some(ResultType::Complete) => {}
+                    Some(ResultType::InputRequired) => return Err(ResultProblem::InputForLegacy),
+                    Some(ResultType::Task) => return Err(ResultProblem::TaskForLegacy),
+                }
                 for name in ERA_FIELDS {
                     edits.remove_result_member(name);
                 }
@@ -164,21 +190,14 @@ impl ResultPlan<'_> {
         edits: &mut ResponseRewrite<'r>,
     ) -> Result<(), ResultProblem> {
         let raw = response.raw();
-        let mut complete = true;
-        match response.result_member("resultType") {
-            None => {
-                edits.result_member("resultType", &b"\"complete\""[..]);
-            }
-            Some(span) => match json::text(raw, span).as_deref() {
-                Some("complete") => {}
-                Some("input_required" | "task") => complete = false,
-                _ => {
-                    let sent = String::from_utf8_lossy(span.of(raw)).chars().take(64).collect();
-                    return Err(ResultProblem::UnknownResultType(sent));
-                }
-            },
+        let kind = result_type(response)?;
+        if kind.is_none() {
+            edits.result_member("resultType", &b"\"complete\""[..]);
         }
-        if self.is_cacheable() && complete {
+        if let Some(id) = self.task_id {
+            edits.result_member("taskId", id);
+        }
+        if self.is_cacheable() && matches!(kind, None | Some(ResultType::Complete)) {
             let ttl = response.result_member("ttlMs").map(|span| span.of(raw));
             if !ttl.is_some_and(|ttl| !ttl.is_empty() && ttl.iter().all(u8::is_ascii_digit)) {
                 edits.result_member("ttlMs", self.hints.ttl_ms.to_string().into_bytes());
@@ -251,6 +270,23 @@ impl ResultPlan<'_> {
     }
 }
 
+/// The result's `resultType`, if it has one.
+fn result_type(response: &Response) -> Result<Option<ResultType>, ResultProblem> {
+    let raw = response.raw();
+    let Some(span) = response.result_member("resultType") else {
+        return Ok(None);
+    };
+    match json::text(raw, span).as_deref() {
+        Some("complete") => Ok(Some(ResultType::Complete)),
+        Some("input_required") => Ok(Some(ResultType::InputRequired)),
+        Some("task") => Ok(Some(ResultType::Task)),
+        _ => {
+            let sent = String::from_utf8_lossy(span.of(raw)).chars().take(64).collect();
+            Err(ResultProblem::UnknownResultType(sent))
+        }
+    }
+}
+
 /// The whole response as the client gets it; see [`ResultPlan::apply`].
 ///
 /// # Errors
@@ -270,6 +306,7 @@ pub fn result_down(
         hints,
         server_info: None,
         drop_structured: false,
+        task_id: None,
     }
     .apply(response, id)
 }

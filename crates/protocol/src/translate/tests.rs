@@ -226,6 +226,7 @@ fn results_down() {
             hints,
             server_info: None,
             drop_structured: false,
+            task_id: None,
         };
         if plan.is_streamable() && !result.contains("ttlMs") && !result.contains("_meta") {
             let mut out = Vec::new();
@@ -241,7 +242,50 @@ fn results_down() {
 fn results_that_cannot_be_passed_on_are_named() {
     let odd = response(r#"{"jsonrpc":"2.0","id":7,"result":{"resultType":"later"}}"#);
     assert!(result_down(None, V2026_07_28, V2026_07_28, CacheHints::NONE, &odd, b"1").is_err());
-    assert!(result_down(None, V2026_07_28, V2025_11_25, CacheHints::NONE, &odd, b"1").is_ok());
+    assert!(result_down(None, V2026_07_28, V2025_11_25, CacheHints::NONE, &odd, b"1").is_err());
+    // The member means nothing from a server of a version that does not have it.
+    assert!(result_down(None, V2025_11_25, V2025_11_25, CacheHints::NONE, &odd, b"1").is_ok());
+}
+
+#[test]
+fn what_a_modern_server_asks_never_reaches_an_older_client_as_a_result() {
+    for (kind, problem) in [
+        ("input_required", ResultProblem::InputForLegacy),
+        ("task", ResultProblem::TaskForLegacy),
+    ] {
+        let raw = format!(r#"{{"jsonrpc":"2.0","id":7,"result":{{"resultType":"{kind}","taskId":"t"}}}}"#);
+        let down = |client| {
+            let method = Some(Method::ToolsCall);
+            result_down(
+                method,
+                V2026_07_28,
+                client,
+                CacheHints::NONE,
+                &response(&raw),
+                b"1",
+            )
+        };
+        assert_eq!(down(V2025_11_25), Err(problem));
+        assert!(down(V2026_07_28).is_ok(), "{kind}");
+    }
+}
+
+#[test]
+fn a_task_gets_the_name_its_client_knows() {
+    let plan = ResultPlan {
+        method: Some(Method::TasksGet),
+        server: V2026_07_28,
+        client: V2026_07_28,
+        hints: CacheHints::NONE,
+        server_info: None,
+        drop_structured: false,
+        task_id: Some(br#""sealed""#),
+    };
+    let raw = r#"{"jsonrpc":"2.0","id":7,"result":{"resultType":"complete", "taskId" :"own","result":{"taskId":"own"}}}"#;
+    assert_eq!(
+        plan.apply(&response(raw), b"1").unwrap(),
+        r#"{"jsonrpc":"2.0","id":1,"result":{"resultType":"complete", "taskId" :"sealed","result":{"taskId":"own"}}}"#
+    );
 }
 
 #[test]
@@ -256,6 +300,7 @@ fn a_plan_stamps_and_restricts() {
         },
         server_info: Some(b"{\"name\":\"s\"}"),
         drop_structured: false,
+        task_id: None,
     };
     assert!(!plan.is_streamable());
     let read = response(

@@ -112,6 +112,29 @@ async fn many_servers_can_do_what_any_of_them_can() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn tasks_of_modern_servers_are_offered_to_modern_clients() {
+    let server = |name: &str, version| {
+        let capabilities = r#"{"tools":{},"extensions":{"io.modelcontextprotocol/tasks":{"x":1}}}"#;
+        let fake = Fake::new(name).capabilities(capabilities);
+        plan(&Arc::new(fake.about(|about| about.version = version)))
+    };
+    for (version, offered) in [(Version::LATEST, true), (Version::LATEST_LEGACY, false)] {
+        let view = started(vec![server("a", version)], vec![all()])
+            .await
+            .view(&EndpointName::All)
+            .unwrap();
+        let extension = |greeting: &Value| {
+            greeting["capabilities"]["extensions"]
+                .get("io.modelcontextprotocol/tasks")
+                .cloned()
+        };
+        assert_eq!(extension(&discover(&view)), offered.then(|| json!({"x": 1})));
+        assert_eq!(extension(&initialize(&view, Version::LATEST_LEGACY)), None);
+        assert_eq!(view.offers_tasks(), offered);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_list_that_was_not_declared_is_declared_when_it_is_there() {
     let fake = Fake::new("s").capabilities("{}").tools(&["a"]);
     let view = started(vec![plan(&Arc::new(fake))], vec![all()])

@@ -1,0 +1,126 @@
+//! What a client calls a server's task where an endpoint has several servers.
+//!
+//! A bare task id would not say there whose it is, and two servers may give the same one. So the client gets a sealed
+//! token of the server, the tool whose call became the task, and the server's own id. It opens on the same endpoint and
+//! for the same principal only. At `/mcp/<server>` ids are the server's own and pass untouched. Source: `eras.md` §8, MM.
+
+use std::borrow::Cow;
+
+use gatepost_policy::Principal;
+use gatepost_protocol::{
+    json::{self, Span},
+    translate::TASKS_EXTENSION,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    catalog::EndpointName,
+    seal::{Purpose, Sealer},
+};
+
+/// A task of a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Task {
+    /// The server's name.
+    pub(crate) server: String,
+    /// The tool, as the server calls it: who may call it may follow what it does.
+    pub(crate) tool: String,
+    /// The server's own id.
+    pub(crate) id: String,
+}
+
+/// The token's plain text. Field names are short because the token travels in the `Mcp-Name` header.
+#[derive(Serialize, Deserialize)]
+struct Sealed<'a> {
+    #[serde(borrow)]
+    s: Cow<'a, str>,
+    #[serde(borrow)]
+    n: Cow<'a, str>,
+    #[serde(borrow)]
+    t: Cow<'a, str>,
+    /// The endpoint.
+    #[serde(borrow)]
+    e: Cow<'a, str>,
+    /// Issuer and subject.
+    #[serde(borrow)]
+    p: (Cow<'a, str>, Cow<'a, str>),
+}
+
+impl Task {
+    /// What this principal calls the task on this endpoint. Never the same twice.
+    pub(crate) fn seal(&self, sealer: &Sealer, endpoint: &EndpointName, principal: &Principal) -> String {
+        let sealed = Sealed {
+            s: (&*self.server).into(),
+            n: (&*self.tool).into(),
+            t: (&*self.id).into(),
+            e: endpoint.to_string().into(),
+            p: (principal.issuer().into(), principal.subject().into()),
+        };
+        // Strings always serialise; an empty token, which opens nothing, would be the safe answer.
+        let plain = serde_json::to_vec(&sealed).unwrap_or_default();
+        sealer.seal(Purpose::Task, &plain)
+    }
+
+    /// The task that was sealed into `token` for this principal on this endpoint.
+    pub(crate) fn open(
+        token: &str,
+        sealer: &Sealer,
+        endpoint: &EndpointName,
+        principal: &Principal,
+    ) -> Option<Self> {
+        let plain = sealer.open(Purpose::Task, token)?;
+        let sealed: Sealed<'_> = serde_json::from_slice(&plain).ok()?;
+        let theirs = *sealed.e == endpoint.to_string()
+            && sealed.p.0 == principal.issuer()
+            && sealed.p.1 == principal.subject();
+        theirs.then(|| Self {
+            server: sealed.s.into_owned(),
+            tool: sealed.n.into_owned(),
+            id: sealed.t.into_owned(),
+        })
+    }
+}
+
+/// Whether somebody's capabilities hold the tasks extension.
+pub(crate) fn declared(capabilities: &[u8]) -> bool {
+    let member = |span, key| json::object(capabilities, span).ok()?.get(capabilities, key);
+    member(Span::all(capabilities), "extensions")
+        .and_then(|extensions| member(extensions, TASKS_EXTENSION))
+        .is_some_and(|value| json::kind(capabilities, value) == Some(json::Kind::Object))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_opens_where_and_for_whom_it_was_sealed() {
+        let sealer = Sealer::new(&["key"]).unwrap();
+        let (all, view) = (EndpointName::All, EndpointName::Named("v".into()));
+        let (ann, bob) = (Principal::new("i", "ann \"a\""), Principal::new("i", "bob"));
+        let task = Task {
+            server: "s".into(),
+            tool: "slow\"tool".into(),
+            id: "täsk\n1".into(),
+        };
+        let token = task.seal(&sealer, &all, &ann);
+        assert_eq!(Task::open(&token, &sealer, &all, &ann), Some(task.clone()));
+        assert_eq!(Task::open(&token, &sealer, &view, &ann), None);
+        assert_eq!(Task::open(&token, &sealer, &all, &bob), None);
+        assert_eq!(Task::open("täsk\n1", &sealer, &all, &ann), None);
+        let other = Sealer::new(&["other key"]).unwrap();
+        assert_eq!(Task::open(&token, &other, &all, &ann), None);
+    }
+
+    #[test]
+    fn the_extension_is_declared_by_an_object() {
+        for (capabilities, expected) in [
+            (r#"{"extensions":{"io.modelcontextprotocol/tasks":{}}}"#, true),
+            (r#"{"extensions":{"io.modelcontextprotocol/tasks":null}}"#, false),
+            (r#"{"extensions":{"x/y":{}},"tasks":{}}"#, false),
+            ("{}", false),
+        ] {
+            assert_eq!(declared(capabilities.as_bytes()), expected, "{capabilities}");
+        }
+    }
+}
