@@ -48,7 +48,7 @@ pub(crate) async fn forward(gate: &Arc<Gate>, permitted: Permitted) -> Result<An
     let incoming = tokio::select! {
         biased;
         incoming = &mut calling => incoming.inspect_err(|error| exchange.failed(error))?,
-        () = exchange.inbound.cancellation.cancelled() => return Err(Refusal::Cancelled),
+        () = exchange.inbound.cancellation.cancelled(), if open_call.is_some() => return Err(Refusal::Cancelled),
         () = sleep(COMMIT_TO_STREAM) => {
             let relay = Relay::new(gate, exchange, open_call, Phase::Calling(calling));
             return Ok(relay.into_answer(None));
@@ -70,22 +70,26 @@ pub(crate) async fn forward(gate: &Arc<Gate>, permitted: Permitted) -> Result<An
                 }
                 splice::Begun::Other(partial) => partial,
             };
-            let (status, message) = exchange.finish(&response_of(Incoming::Partial(partial)).await?);
+            let (status, message) = exchange.finish(&Box::pin(response_of(Incoming::Partial(partial))).await?);
             Ok(Answer::with_status(status, message))
         }
         Incoming::Events(events) => {
-            let mut relay = Relay::new(gate, exchange, open_call, Phase::Events(events));
-            // A stream that begins with its response never needed to be one.
-            let first = tokio::select! {
-                first = relay.next() => first,
-                () = sleep(COMMIT_TO_STREAM) => return Ok(relay.into_answer(None)),
-            };
-            match first {
-                Some(Item::Last(status, message)) => Ok(Answer::with_status(status, message)),
-                Some(Item::More(message)) => Ok(relay.into_answer(Some(message))),
-                None => Err(Refusal::Cancelled),
-            }
+            let relay = Relay::new(gate, exchange, open_call, Phase::Events(events));
+            Box::pin(begin(relay)).await
         }
+    }
+}
+
+/// A stream that begins with its response never needed to be one.
+async fn begin(mut relay: Relay) -> Result<Answer, Refusal> {
+    let first = tokio::select! {
+        first = relay.next() => first,
+        () = sleep(COMMIT_TO_STREAM) => return Ok(relay.into_answer(None)),
+    };
+    match first {
+        Some(Item::Last(status, message)) => Ok(Answer::with_status(status, message)),
+        Some(Item::More(message)) => Ok(relay.into_answer(Some(message))),
+        None => Err(Refusal::Cancelled),
     }
 }
 

@@ -64,7 +64,7 @@ async fn travel(gate: &Arc<Gate>, received: Received) -> Result<Answer, Refused>
     match received {
         Received::Request(inbound) => request(gate, inbound).await,
         Received::Notification(endpoint, client, notification) => {
-            Ok(notice::take(gate, &endpoint, client, notification).await)
+            Ok(Box::pin(notice::take(gate, &endpoint, client, notification)).await)
         }
         Received::Response(client, response) => Ok(notice::answered(gate, &client, response)),
     }
@@ -79,7 +79,8 @@ async fn request(gate: &Arc<Gate>, inbound: Arc<Inbound>) -> Result<Answer, Refu
     let outcome = async {
         let resolved = resolve(inbound).await?;
         match authorize(resolved)? {
-            Fork::Here(inbound, method) => here::answer(gate, inbound, method).await,
+            // Large and not the common case: it must not make room in every call's future, which is moved.
+            Fork::Here(inbound, method) => Box::pin(here::answer(gate, inbound, method)).await,
             Fork::There(permitted) => deliver::forward(gate, permitted).await,
         }
     };

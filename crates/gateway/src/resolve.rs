@@ -76,22 +76,27 @@ impl Resolved {
 
 /// Finds the target, or says in the specification's words that there is none. Before anything counts as unknown, servers
 /// never seen before get a moment to say what they offer; one that could be meant and cannot be reached is named.
-pub(crate) async fn resolve(mut inbound: Arc<Inbound>) -> Result<Resolved, Refusal> {
-    let mut found = target(&inbound);
-    if let Err(refusal) = &found
-        && is_unknown(refusal)
-        && inbound.view.unseen().next().is_some()
-    {
-        let endpoint = Arc::clone(inbound.endpoint());
-        endpoint.catalog.settled(&endpoint.name).await;
-        // Nobody else has seen the request yet, so it is ours to change.
-        if let (Some(view), Some(inbound)) = (endpoint.view(), Arc::get_mut(&mut inbound)) {
-            inbound.view = view;
+pub(crate) async fn resolve(inbound: Arc<Inbound>) -> Result<Resolved, Refusal> {
+    match target(&inbound) {
+        Ok(target) => Ok(Resolved { inbound, target }),
+        Err(refusal) if is_unknown(&refusal) && inbound.view.unseen().next().is_some() => {
+            // Rare and large: kept out of every call's future.
+            Box::pin(look_again(inbound)).await
         }
-        found = target(&inbound);
-        if found.as_ref().is_err_and(is_unknown) {
-            reach_the_unseen(&inbound).await?;
-        }
+        Err(refusal) => Err(refusal),
+    }
+}
+
+async fn look_again(mut inbound: Arc<Inbound>) -> Result<Resolved, Refusal> {
+    let endpoint = Arc::clone(inbound.endpoint());
+    endpoint.catalog.settled(&endpoint.name).await;
+    // Nobody else has seen the request yet, so it is ours to change.
+    if let (Some(view), Some(inbound)) = (endpoint.view(), Arc::get_mut(&mut inbound)) {
+        inbound.view = view;
+    }
+    let found = target(&inbound);
+    if found.as_ref().is_err_and(is_unknown) {
+        reach_the_unseen(&inbound).await?;
     }
     Ok(Resolved {
         target: found?,

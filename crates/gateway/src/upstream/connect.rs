@@ -195,7 +195,7 @@ impl Connector {
             Way::Url(endpoint, _) if old_sse => self.open_sse(endpoint, key).await,
             Way::Url(endpoint, _) => {
                 let version = known.map_or(Version::LATEST_LEGACY, |facts| facts.version);
-                let body = greet::initialize(1, version, &key.capabilities, &self.info);
+                let body = greet::initialize(1, version, &key.capabilities, self.introduction(key));
                 let answer = self
                     .within_start(self.ask(endpoint, false, version, body))
                     .await??;
@@ -253,16 +253,16 @@ impl Connector {
                 })
             }
         };
-        let (info, capabilities) = (&self.info, &key.capabilities);
+        let capabilities = &key.capabilities;
         let greeting = greet(
             era,
             self.probe_timeout,
             || {
-                let info = info.clone();
+                let info = self.info.clone();
                 ask(Box::new(move |id| greet::discover(id, &info)))
             },
             |version| {
-                let (info, capabilities) = (info.clone(), capabilities.clone());
+                let (info, capabilities) = (self.introduction(key).clone(), capabilities.clone());
                 ask(Box::new(move |id| {
                     greet::initialize(id, version, &capabilities, &info)
                 }))
@@ -391,6 +391,11 @@ impl Connector {
             session.keep(task.abort_handle());
         }
         Ok(session)
+    }
+
+    /// The `clientInfo` of a session's handshake.
+    fn introduction<'a>(&'a self, key: &'a Key) -> &'a Bytes {
+        key.info.as_ref().unwrap_or(&self.info)
     }
 
     async fn within_start<T>(&self, future: impl Future<Output = T>) -> Result<T, CallError> {

@@ -37,7 +37,11 @@ impl Context {
             ServerKind::Module { .. } | ServerKind::Command { .. } => false,
         });
         Ok(Self {
-            tls: trusting(if needs_roots { system_roots() } else { RootCertStore::empty() })?,
+            tls: trusting(if needs_roots {
+                system_roots()
+            } else {
+                RootCertStore::empty()
+            })?,
             supervisor,
             max_response: config.http.max_response.0,
             info: own_info(),

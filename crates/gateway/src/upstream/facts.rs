@@ -30,6 +30,12 @@ impl Facts {
         self.version.era()
     }
 
+    /// Whether it has a log whose level can be set.
+    pub(crate) fn has_logging(&self) -> bool {
+        json::object(&self.capabilities, Span::all(&self.capabilities))
+            .is_ok_and(|members| members.get(&self.capabilities, "logging").is_some())
+    }
+
     /// A server that is known to speak `version` and has said nothing else.
     pub(crate) fn bare(version: Version) -> Self {
         Self {
@@ -127,6 +133,18 @@ pub(crate) fn offered(capabilities: &[u8], version: Version) -> Bytes {
     }
 }
 
+/// Whether a client's word for itself is one that a legacy server takes: `name` and `version` are required there
+/// (2025-11-25 schema, `Implementation`).
+pub(crate) fn is_implementation(info: &[u8]) -> bool {
+    json::object(info, Span::all(info)).is_ok_and(|members| {
+        ["name", "version"].into_iter().all(|name| {
+            members
+                .get(info, name)
+                .is_some_and(|span| json::kind(info, span) == Some(json::Kind::String))
+        })
+    })
+}
+
 /// Whether a client with this set can be asked anything.
 pub(crate) fn can_be_asked(set: &[u8]) -> bool {
     json::object(set, Span::all(set)).is_ok_and(|members| {
@@ -169,6 +187,8 @@ mod tests {
             r#"{"elicitation":{}}"#,
         );
         check(r#"{"elicitation":{"url":{}}}"#, V2025_06_18, "");
+        assert!(is_implementation(br#"{"name":"c","version":"1","x":[]}"#));
+        assert!(!is_implementation(br#"{"name":"c"}"#) && !is_implementation(b"7"));
         assert!(
             can_be_asked(br#"{"roots":{}}"#)
                 && !can_be_asked(br#"{"experimental":{}}"#)

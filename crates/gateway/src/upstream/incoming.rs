@@ -9,6 +9,7 @@ use super::{
     CallError, Cause,
     health::Guard,
     http::{Body, EventStream},
+    level::InUse,
     outgoing::Wish,
     pipe::{Fault, Ticket},
     pool::Lease,
@@ -74,6 +75,9 @@ pub(crate) struct PipeCall {
     pub(crate) lease: Option<Lease<Session>>,
     /// The session serves no other call meanwhile.
     pub(crate) exclusive: bool,
+    /// What it wants of the server's log.
+    #[expect(dead_code, reason = "held, never read")]
+    pub(crate) level: Option<InUse>,
     /// Going away means cancelling.
     pub(crate) closing_cancels: bool,
     pub(crate) wish: Option<Arc<dyn Wish>>,
@@ -97,10 +101,10 @@ impl Waiting {
     }
 
     /// Waits for `future`, but not longer than this server may be silent.
-    pub(crate) async fn within<T>(&self, future: impl Future<Output = T>) -> Result<T, CallError> {
-        tokio::time::timeout(self.silence, future)
-            .await
-            .map_err(|_| self.error(Cause::Timeout(self.silence), false))
+    pub(crate) fn within<T>(&self, future: impl Future<Output = T>) -> impl Future<Output = Result<T, CallError>> {
+        // Not an `async fn`, which would make room for `future` twice.
+        let timed = tokio::time::timeout(self.silence, future);
+        async move { timed.await.map_err(|_| self.error(Cause::Timeout(self.silence), false)) }
     }
 
     /// What a fault on a pipe is to a caller.

@@ -23,6 +23,7 @@ mod greet;
 mod health;
 mod http;
 mod incoming;
+mod level;
 mod outgoing;
 mod permitted;
 mod pipe;

@@ -56,6 +56,7 @@ impl Server {
     pub(crate) async fn notify(&self, client: &Client, notification: &Notification) {
         let whose = TellAs {
             capabilities: &client.capabilities,
+            info: client.info.as_ref(),
             principal: &client.principal,
             conversation: client.conversation.map(|conversation| *conversation.bytes()),
         };

@@ -26,6 +26,8 @@ use super::{CallError, Cause};
 pub(crate) struct Key {
     /// The capability set it was initialized with, a raw JSON object. Empty bytes: nothing can be asked.
     pub(crate) capabilities: Bytes,
+    /// How it introduced itself, where it speaks for one client: a raw JSON object. `None`: as the gate.
+    pub(crate) info: Option<Bytes>,
     /// Whose it is, where that matters.
     pub(crate) principal: Option<Principal>,
     /// Whose conversation it is, with `isolation: session`.

@@ -17,6 +17,7 @@ use gatepost_protocol::{
     envelope::{Message, Notification, Outcome, Request, Response},
     error::{HEADER_MISMATCH, UNSUPPORTED_PROTOCOL_VERSION},
     json::{self, Strictness},
+    logging::LogLevel,
     method::Method,
     version::{Era, Version},
 };
@@ -26,15 +27,19 @@ use super::{
     CallError, Cause, Context,
     change::{Announcer, Change},
     connect::{Connector, Found, Way},
-    facts::{Facts, can_be_asked, offered},
+    facts::{Facts, can_be_asked, is_implementation, offered},
     health::{Guard, Health, HealthState, Pulse},
     http::ModernServer,
     incoming::{Incoming, Waiting, response_of},
+    level::InUse,
     outgoing::Outgoing,
     pool::{Key, Lease, Pool, Use},
     session::{self, Session},
 };
 use crate::{Module, metrics::ServerMetrics};
+
+/// How long a server may take to accept a log level before the call that wants it goes ahead.
+const SET_LEVEL_WITHIN: Duration = Duration::from_secs(2);
 
 /// A server behind the gate.
 pub struct Server {
@@ -217,21 +222,52 @@ impl Server {
             return server.call(out, facts.version).await;
         }
         let (key, how) = self.key(out, &facts);
-        let first = self.send_on_session(out, &key, how).await;
+        let first = Box::pin(self.send_on_session(out, &key, how)).await;
         match first {
             // The server did nothing. Where its state is nobody's, the gate starts anew behind the client's back; a
             // client with a session of its own must learn of it.
             Err(CallError {
                 cause: Cause::SessionGone,
                 ..
-            }) if key.conversation.is_none() => self.send_on_session(out, &key, how).await,
+            }) if key.conversation.is_none() => Box::pin(self.send_on_session(out, &key, how)).await,
             other => other,
         }
     }
 
     async fn send_on_session(&self, out: &Outgoing<'_>, key: &Key, how: Use) -> Result<Incoming, CallError> {
         let lease = self.lease(key, how).await?;
-        session::call(lease, how == Use::Exclusive, out, &self.context).await
+        let exclusive = how == Use::Exclusive;
+        let level = match out.log_level.and_then(LogLevel::parse) {
+            None => None,
+            Some(level) => {
+                let alone = exclusive || key.conversation.is_some();
+                Box::pin(self.tell_level(lease.session(), level, alone)).await
+            }
+        };
+        session::call(lease, exclusive, level, out, &self.context).await
+    }
+
+    /// Has the session's server log what a call wants to see, if the server can be told (`eras.md` 7).
+    async fn tell_level(&self, session: &Session, level: LogLevel, alone: bool) -> Option<InUse> {
+        if session.facts.era() == Era::Modern || !session.facts.has_logging() {
+            return None;
+        }
+        let in_use = session.level.enter(level);
+        let tell = async |level: LogLevel| {
+            let params = format!(r#"{{"level":"{}"}}"#, level.as_str());
+            let Ok(request) = self.question(Method::LoggingSetLevel, params.as_bytes()) else {
+                return;
+            };
+            let own = self.own(&request);
+            // A log line is not worth a call: if this fails, the call goes on and finds out what is wrong.
+            match tokio::time::timeout(SET_LEVEL_WITHIN, session::ask(session, &own, &self.context)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::debug!(%error, "setting the log level"),
+                Err(_) => tracing::debug!(server = &*self.name, "no answer to a log level"),
+            }
+        };
+        session.level.settle(alone, tell).await;
+        Some(in_use)
     }
 
     /// A session for `key`; waits for a free one within the server's `timeout`, for a starting one within
@@ -293,6 +329,7 @@ impl Server {
         let isolation = self.config.isolation;
         let personal = !capabilities.is_empty() || isolation != Isolation::Shared;
         let conversation = out.conversation.filter(|_| isolation == Isolation::Session);
+        let info = introduced(out.info, &capabilities, conversation);
         let how = if !can_be_asked(&capabilities) || conversation.is_some() {
             Use::Shared
         } else if matches!(self.connector.way, Way::Url(..))
@@ -306,6 +343,7 @@ impl Server {
         (
             Key {
                 capabilities,
+                info,
                 principal: personal.then(|| principal.clone()),
                 conversation,
             },
@@ -464,6 +502,7 @@ impl Server {
             return;
         }
         let key = Key {
+            info: introduced(out.info, &capabilities, conversation),
             capabilities,
             principal: Some(out.principal.clone()),
             conversation,
@@ -533,9 +572,23 @@ fn may_repeat(outcome: &Result<Incoming, CallError>, out: &Outgoing<'_>) -> bool
     ) && out.method().is_some_and(|method| method.facts().repeatable)
 }
 
+/// How a session introduces its client: as itself where the session is a client's own or leased to it, else as the gate
+/// (`eras.md` 2).
+fn introduced(
+    info: Option<&Bytes>,
+    capabilities: &[u8],
+    conversation: Option<[u8; 16]>,
+) -> Option<Bytes> {
+    let own = conversation.is_some() || can_be_asked(capabilities);
+    // A copy: the bytes may be a slice of a whole request.
+    info.filter(|info| own && is_implementation(info))
+        .map(|info| Bytes::copy_from_slice(info))
+}
+
 /// Whose notification it is.
 pub(super) struct TellAs<'a> {
     pub(super) capabilities: &'a Bytes,
+    pub(super) info: Option<&'a Bytes>,
     pub(super) principal: &'a gatepost_policy::Principal,
     pub(super) conversation: Option<[u8; 16]>,
 }

@@ -14,6 +14,7 @@ use super::{
     facts::Facts,
     http::LegacySession,
     incoming::{Incoming, PipeCall, Waiting},
+    level::{InUse, Level},
     outgoing::Outgoing,
     pipe::Pipe,
     pool::{Lease, Pooled},
@@ -26,6 +27,8 @@ pub(crate) type Ender = Box<dyn FnOnce(Duration) -> Pin<Box<dyn Future<Output = 
 pub(crate) struct Session {
     pub(crate) link: Link,
     pub(crate) facts: Arc<Facts>,
+    /// What of its log the server was asked for.
+    pub(crate) level: Arc<Level>,
     ender: Mutex<Option<Ender>>,
     /// Tasks that live as long as the session.
     tasks: Mutex<Vec<AbortHandle>>,
@@ -42,6 +45,7 @@ impl Session {
         Arc::new(Self {
             link,
             facts,
+            level: Arc::default(),
             ender: Mutex::new(Some(ender)),
             tasks: Mutex::default(),
         })
@@ -67,16 +71,17 @@ impl Session {
     }
 }
 
-/// Sends a call on a leased session; the lease lasts as long as the call.
+/// Sends a call on a leased session; the lease and the call's wish for a log level last as long as the call.
 pub(crate) async fn call(
     lease: Lease<Session>,
     exclusive: bool,
+    level: Option<InUse>,
     out: &Outgoing<'_>,
     context: &Waiting,
 ) -> Result<Incoming, CallError> {
     let session = Arc::clone(lease.session());
     match &session.link {
-        Link::Http(http) => http.call(out, Some(lease)).await,
+        Link::Http(http) => http.call(out, Some(lease), level).await,
         Link::Pipe(pipe) => {
             let version = session.facts.version;
             let sent = context
@@ -87,6 +92,7 @@ pub(crate) async fn call(
                 ticket: Some(ticket),
                 lease: Some(lease),
                 exclusive,
+                level,
                 closing_cancels: out.version.is_modern() || out.own(),
                 wish: out.wish.clone(),
             };
@@ -99,7 +105,7 @@ pub(crate) async fn call(
 pub(crate) async fn ask(session: &Session, out: &Outgoing<'_>, context: &Waiting) -> Result<(), CallError> {
     match &session.link {
         Link::Http(http) => {
-            super::incoming::response_of(http.call(out, None).await?).await?;
+            super::incoming::response_of(http.call(out, None, None).await?).await?;
         }
         Link::Pipe(pipe) => {
             let version = session.facts.version;

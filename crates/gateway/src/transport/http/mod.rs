@@ -188,7 +188,7 @@ async fn route(front: &Front, request: Request<Incoming>) -> Response<Outgoing> 
         return mcp::answer(front, request).await;
     }
     if old_sse::owns(path) && front.audience == Audience::Main {
-        return match old_sse::answer(front, request).await {
+        return match Box::pin(old_sse::answer(front, request)).await {
             Ok(old_sse::Reply::Stream(chunks)) => mcp::event_stream(chunks),
             Ok(old_sse::Reply::Taken(answer)) => mcp::render(&front.gate, answer),
             Err(refusal) => refused(&refusal),

@@ -190,7 +190,7 @@ impl HttpClient {
         loop {
             let (link, fresh) = match self.pool.checkout() {
                 Some(link) => (link, false),
-                None => (self.pool.connect().await?, true),
+                None => (Box::pin(self.pool.connect()).await?, true),
             };
             match exchange(link, request, &self.pool).await {
                 Ok(response) => return Ok(response),

@@ -5,7 +5,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex, PoisonError, Weak,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -26,6 +26,7 @@ use super::{
         CallError, Cause,
         change::{Announcer, change_of},
         incoming::{Events, Incoming, Source},
+        level::InUse,
         outgoing::{Outgoing, Wish},
         pipe::cancelled,
         pool::Lease,
@@ -59,7 +60,9 @@ pub(crate) struct LegacySession {
     next: AtomicU64,
     gone: AtomicBool,
     announcer: Announcer,
-    /// Who gets a question that comes on the GET stream.
+    /// Clients' calls in flight.
+    in_flight: AtomicUsize,
+    /// Those that get what comes on the GET stream: a question, or a log line they wanted.
     calls: Mutex<Vec<(u64, mpsc::UnboundedSender<Message>)>>,
 }
 
@@ -72,8 +75,11 @@ pub(crate) struct LegacyCall {
     open: bool,
     closing_cancels: bool,
     wish: Option<Arc<dyn Wish>>,
+    /// It is a client's, not the gate's own.
+    counted: bool,
     /// Kept for as long as the call.
     _lease: Option<Lease<Session>>,
+    _level: Option<InUse>,
 }
 
 impl LegacySession {
@@ -94,6 +100,7 @@ impl LegacySession {
             next: AtomicU64::new(2),
             gone: AtomicBool::new(false),
             announcer,
+            in_flight: AtomicUsize::new(0),
             calls: Mutex::default(),
         })
     }
@@ -113,6 +120,7 @@ impl LegacySession {
         self: &Arc<Self>,
         out: &Outgoing<'_>,
         lease: Option<Lease<Session>>,
+        level: Option<InUse>,
     ) -> Result<Incoming, CallError> {
         let id = self.next.fetch_add(1, Relaxed);
         let mut request = self.post(out.compose(self.version, id));
@@ -127,10 +135,14 @@ impl LegacySession {
             open: true,
             closing_cancels: out.version.is_modern() && !out.own(),
             wish: out.wish.clone(),
+            counted: !out.own(),
             _lease: lease,
+            _level: level,
         };
+        self.in_flight.fetch_add(usize::from(call.counted), Relaxed);
         let context = &self.endpoint.context;
-        let reply = if self.can_be_asked && !out.own() {
+        let listens = self.can_be_asked || out.log_level.is_some();
+        let reply = if listens && !out.own() {
             let (sender, mut asks) = mpsc::unbounded_channel();
             self.calls().push((id, sender));
             let session = Arc::clone(self);
@@ -275,7 +287,7 @@ impl LegacySession {
 
     fn only_call(&self) -> Option<mpsc::UnboundedSender<Message>> {
         match self.calls().as_slice() {
-            [(_, call)] => Some(call.clone()),
+            [(_, call)] if self.in_flight.load(Relaxed) == 1 => Some(call.clone()),
             _ => None,
         }
     }
@@ -412,6 +424,7 @@ impl LegacyCall {
 
 impl Drop for LegacyCall {
     fn drop(&mut self) {
+        self.session.in_flight.fetch_sub(usize::from(self.counted), Relaxed);
         self.session.calls().retain(|(id, _)| *id != self.id);
         let wished = self.closing_cancels || self.wish.as_ref().is_some_and(|wish| wish.is_cancelled());
         if self.open && wished {

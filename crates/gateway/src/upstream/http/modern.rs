@@ -13,7 +13,7 @@ use super::{
         incoming::{Events, Incoming, Source},
         outgoing::Outgoing,
     },
-    Endpoint, METHOD, NAME, PROTOCOL_VERSION, Reply,
+    Body, Endpoint, METHOD, NAME, PROTOCOL_VERSION, Reply,
     reply::read_reply,
     stream::EventStream,
     version_header,
@@ -49,22 +49,25 @@ impl ModernServer {
         match read_reply(response, context).await? {
             Reply::Response(_, response) => Ok(Incoming::Whole(response)),
             Reply::Partial(partial) => Ok(Incoming::Partial(partial)),
-            Reply::Events(body) => {
-                let mut stream = EventStream::live(body, context.clone(), self.announcer.clone(), None);
-                // Most streams hold nothing but the response, and there is nothing to pass on before the first message.
-                match context.within(stream.next()).await?? {
-                    Message::Response(response) => Ok(Incoming::Whole(response)),
-                    first => Ok(Incoming::Events(Events {
-                        first: Some(first),
-                        source: Source::Http(Box::new(stream)),
-                        context: context.clone(),
-                        unanswered: 0,
-                        guard: None,
-                    })),
-                }
-            }
+            Reply::Events(body) => Box::pin(self.stream(body)).await,
             Reply::Empty => Err(context.error(Cause::Nonsense("an empty body".to_owned()), false)),
             Reply::Failed { status, detail } => Err(failed(&self.endpoint, status, detail)),
+        }
+    }
+
+    /// An answer in events. Most hold nothing but the response, and there is nothing to pass on before the first message.
+    async fn stream(&self, body: Body) -> Result<Incoming, CallError> {
+        let context = &self.endpoint.context;
+        let mut stream = EventStream::live(body, context.clone(), self.announcer.clone(), None);
+        match context.within(stream.next()).await?? {
+            Message::Response(response) => Ok(Incoming::Whole(response)),
+            first => Ok(Incoming::Events(Events {
+                first: Some(first),
+                source: Source::Http(Box::new(stream)),
+                context: context.clone(),
+                unanswered: 0,
+                guard: None,
+            })),
         }
     }
 
