@@ -1,0 +1,122 @@
+//! Tasks of modern servers, followed by modern clients; and what an older client gets instead of a question.
+
+use gatepost_testkit::conformance::{Era as Speaks, Fixture, Transport};
+use gatepost_testkit::gate::{Answer, Client, Era, Gate, Puppet};
+use serde_json::{Value, json};
+
+const GATEPOST: &str = env!("CARGO_BIN_EXE_gatepost");
+const TASKS: &str = r#"{"extensions":{"io.modelcontextprotocol/tasks":{}}}"#;
+/// The fixture's ids are texts of its own; no server gives one that long.
+const SEALED: usize = 100;
+
+async fn about(client: &Client, method: &str, id: &str) -> Answer {
+    let params = json!({ "taskId": id }).to_string();
+    let post = client.request(method, &params).header("mcp-name", id);
+    client.send(&post).await
+}
+
+async fn created(client: &Client, tool: &str, label: &str) -> String {
+    let arguments = json!({ "seconds": 0.01, "label": label }).to_string();
+    let answer = client.call(tool, &arguments).await.json();
+    assert_eq!(answer["result"]["resultType"], "task", "{answer}");
+    answer["result"]["taskId"].as_str().unwrap().to_owned()
+}
+
+async fn text_of(client: &Client, id: &str) -> String {
+    loop {
+        let answer = about(client, "tasks/get", id).await.json();
+        let task = &answer["result"];
+        assert_eq!(task["taskId"], id, "{answer}");
+        match task["status"].as_str() {
+            Some("working") => tokio::task::yield_now().await,
+            Some("completed") => return task["result"]["content"][0]["text"].as_str().unwrap().to_owned(),
+            _ => panic!("{answer}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_task_finds_its_server_again_and_nobody_elses() {
+    let (a, b) = (
+        Fixture::start(Speaks::Modern, Transport::Http).await.unwrap(),
+        Fixture::start(Speaks::Modern, Transport::Http).await.unwrap(),
+    );
+    let servers = json!({ "a": { "url": a.url }, "b": { "url": b.url } });
+    let views = json!({ "v": { "include": ["a__slow_compute"] } });
+    let configuration = format!("servers: {servers}\nviews: {views}");
+    let gate = Gate::start(GATEPOST, &configuration).await;
+    let at = |gate: &Gate, path: &str| gate.modern(path).with_capabilities(TASKS);
+    let all = at(&gate, "/mcp");
+
+    let of_a = created(&all, "a__slow_compute", "one").await;
+    let of_b = created(&all, "b__slow_compute", "two").await;
+    assert!(text_of(&all, &of_a).await.contains("one"));
+    assert!(text_of(&all, &of_b).await.contains("two"));
+    assert!(of_a.len() > SEALED);
+    let done = about(&all, "tasks/cancel", &of_b).await;
+    assert_eq!(done.outcome(), (200, None), "{}", done.text());
+
+    // A view allows the task of a tool that it shows.
+    let view = at(&gate, "/mcp/v");
+    let of_view = created(&view, "a__slow_compute", "three").await;
+    assert!(text_of(&view, &of_view).await.contains("three"));
+
+    // With one server there is nothing to tell apart.
+    let single = at(&gate, "/mcp/a");
+    let own = created(&single, "slow_compute", "four").await;
+    assert!(own.len() < SEALED);
+    assert!(text_of(&single, &own).await.contains("four"));
+
+    // Unknown, the server's own, of another endpoint, forged.
+    let mut forged = of_a.clone();
+    forged.replace_range(60..61, if &of_a[60..61] == "A" { "B" } else { "A" });
+    for id in ["nothing", &own, &of_view, &forged] {
+        for method in ["tasks/get", "tasks/update", "tasks/cancel"] {
+            assert_eq!(
+                about(&all, method, id).await.outcome(),
+                (200, Some(-32602)),
+                "{id}"
+            );
+        }
+    }
+    let undeclared = about(&gate.modern("/mcp"), "tasks/get", &of_a).await;
+    assert_eq!(undeclared.outcome(), (400, Some(-32021)));
+    assert_eq!(
+        undeclared.json()["error"]["data"],
+        json!({ "requiredCapabilities": { "extensions": { "io.modelcontextprotocol/tasks": {} } } })
+    );
+
+    // A task outlives the gate.
+    let gate = gate.restart(&configuration).await;
+    assert!(text_of(&at(&gate, "/mcp"), &of_a).await.contains("one"));
+}
+
+#[tokio::test]
+async fn a_question_is_no_result_for_an_older_client() {
+    let mut puppet = Puppet::start(Era::Modern).await;
+    let servers = json!({ "asking": { "url": puppet.url() } });
+    let gate = Gate::start(GATEPOST, &format!("servers: {servers}")).await;
+    for path in ["/mcp/asking", "/mcp"] {
+        let client = gate.legacy(path).await;
+        let tool = if path == "/mcp" { "asking__turn" } else { "turn" };
+        for (result, words) in [
+            (
+                json!({ "resultType": "input_required", "inputRequests": {} }),
+                "asks for input",
+            ),
+            (json!({ "resultType": "task", "taskId": "t" }), "made a task"),
+        ] {
+            let asks = async { puppet.turn().await.events().result(&result).await };
+            let (answer, ()) = tokio::join!(client.call(tool, "{}"), asks);
+            let error: Value = answer.json()["error"].clone();
+            assert_eq!(error["code"], -32603, "{}", answer.text());
+            assert_eq!(error["data"]["server"], "asking");
+            assert_eq!(error["data"]["retry_safe"], false);
+            let message = error["message"].as_str().unwrap();
+            assert!(
+                message.contains("`asking`") && message.contains(words),
+                "{message}"
+            );
+        }
+    }
+}
