@@ -101,10 +101,17 @@ impl Waiting {
     }
 
     /// Waits for `future`, but not longer than this server may be silent.
-    pub(crate) fn within<T>(&self, future: impl Future<Output = T>) -> impl Future<Output = Result<T, CallError>> {
+    pub(crate) fn within<T>(
+        &self,
+        future: impl Future<Output = T>,
+    ) -> impl Future<Output = Result<T, CallError>> {
         // Not an `async fn`, which would make room for `future` twice.
         let timed = tokio::time::timeout(self.silence, future);
-        async move { timed.await.map_err(|_| self.error(Cause::Timeout(self.silence), false)) }
+        async move {
+            timed
+                .await
+                .map_err(|_| self.error(Cause::Timeout(self.silence), false))
+        }
     }
 
     /// What a fault on a pipe is to a caller.

@@ -79,7 +79,11 @@ impl Outgoing<'_> {
     /// has put one there itself.
     pub(crate) fn compose_with_trace(&self, version: Version, id: u64) -> Bytes {
         let raw = self.compose(version, id);
-        let missing = |(name, _): &&(HeaderName, HeaderValue)| self.request.meta(name.as_str()).is_none();
+        // `tracestate` says nothing without the `traceparent` it came with (W3C Trace Context 3.3).
+        let foreign = self.request.meta("traceparent").is_some();
+        let missing = |(name, _): &&(HeaderName, HeaderValue)| {
+            self.request.meta(name.as_str()).is_none() && !(foreign && name.as_str() == "tracestate")
+        };
         if !self.headers.iter().any(|header| missing(&header)) {
             return raw;
         }

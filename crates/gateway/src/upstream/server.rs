@@ -574,11 +574,7 @@ fn may_repeat(outcome: &Result<Incoming, CallError>, out: &Outgoing<'_>) -> bool
 
 /// How a session introduces its client: as itself where the session is a client's own or leased to it, else as the gate
 /// (`eras.md` 2).
-fn introduced(
-    info: Option<&Bytes>,
-    capabilities: &[u8],
-    conversation: Option<[u8; 16]>,
-) -> Option<Bytes> {
+fn introduced(info: Option<&Bytes>, capabilities: &[u8], conversation: Option<[u8; 16]>) -> Option<Bytes> {
     let own = conversation.is_some() || can_be_asked(capabilities);
     // A copy: the bytes may be a slice of a whole request.
     info.filter(|info| own && is_implementation(info))

@@ -40,6 +40,10 @@ use super::{
 };
 use crate::{Module, Serving};
 
+mod level;
+mod recorder;
+mod trace;
+
 // === servers over HTTP ===
 
 type Answer = HttpResponse<BoxBody<Bytes, Infallible>>;
@@ -256,6 +260,8 @@ struct Caller {
     version: Version,
     conversation: Option<[u8; 16]>,
     principal: Principal,
+    info: Option<Bytes>,
+    log_level: Option<&'static str>,
 }
 
 impl Caller {
@@ -270,6 +276,8 @@ impl Caller {
             version: Version::V2025_11_25,
             conversation: None,
             principal: Principal::local(),
+            info: None,
+            log_level: None,
         }
     }
 
@@ -286,8 +294,8 @@ impl Caller {
             name: Some("own"),
             version: self.version,
             capabilities: &self.capabilities,
-            info: None,
-            log_level: None,
+            info: self.info.as_ref(),
+            log_level: self.log_level,
             conversation: self.conversation,
             principal: Some(&self.principal),
             headers: vec![("traceparent".parse().unwrap(), "00-a-b-01".parse().unwrap())],

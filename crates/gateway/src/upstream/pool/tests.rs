@@ -49,6 +49,7 @@ fn pool(max: usize) -> Arc<Pool<Fake>> {
 fn asking(who: &str) -> Key {
     Key {
         capabilities: Bytes::from_static(b"{\"roots\":{}}"),
+        info: None,
         principal: Some(Principal::new("i", who)),
         conversation: None,
     }
