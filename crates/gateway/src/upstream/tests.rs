@@ -40,6 +40,7 @@ use super::{
 };
 use crate::{Module, Serving};
 
+mod flood;
 mod level;
 mod recorder;
 mod trace;

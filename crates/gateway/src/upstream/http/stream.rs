@@ -89,6 +89,8 @@ pub(crate) struct EventStream {
     announcer: Announcer,
     /// Of a legacy call: where its questions are answered, and how it goes on when the stream breaks.
     legacy: Option<LegacyCall>,
+    /// Something came that is no message.
+    nonsense: bool,
 }
 
 enum State {
@@ -112,6 +114,7 @@ impl EventStream {
             context,
             announcer,
             legacy,
+            nonsense: false,
         }
     }
 
@@ -126,6 +129,7 @@ impl EventStream {
             context,
             announcer,
             legacy: Some(legacy),
+            nonsense: false,
         }
     }
 
@@ -188,8 +192,13 @@ impl EventStream {
                     }
                 },
                 Err(error) => {
-                    tracing::warn!(target: "gatepost::server", server = &*self.context.server, %error,
-                        "sent an event that is not JSON-RPC; it is skipped");
+                    let server = &*self.context.server;
+                    if std::mem::replace(&mut self.nonsense, true) {
+                        tracing::debug!(target: "gatepost::server", server, %error, "not JSON-RPC, skipped");
+                    } else {
+                        tracing::warn!(target: "gatepost::server", server, %error,
+                            "sent an event that is not JSON-RPC; it is skipped, and so will be more on its stream");
+                    }
                 }
             }
         }

@@ -181,6 +181,25 @@ async fn progress_goes_by_its_token_and_log_lines_only_where_they_are_certain() 
 }
 
 #[tokio::test]
+async fn progress_of_unknown_tokens_is_dropped_and_counted() {
+    let (pipe, mut far, _, _) = connect(Manners::Mute, 1000);
+    let ended = pipe.call(false, ping).await.unwrap();
+    far.answer(1).await;
+    ended.response().await.unwrap();
+    let mut ticket = pipe.call(false, ping).await.unwrap();
+    // The token of a call that has ended, one never given out, and no token of ours.
+    for token in ["1", "77", "\"x\"", "null", "2.5"] {
+        far.say(&format!(
+            r#"{{"jsonrpc":"2.0","method":"notifications/progress","params":{{"progressToken":{token},"progress":1}}}}"#
+        ))
+        .await;
+    }
+    far.answer(2).await;
+    assert_eq!(method(&ticket.next().await.unwrap()), "response");
+    assert_eq!(pipe.dropped.load(Relaxed), 5);
+}
+
+#[tokio::test]
 async fn what_nobody_reads_is_bounded_but_the_answer_comes() {
     let (pipe, mut far, _, _) = connect(Manners::Mute, 1000);
     let mut ticket = pipe.call(false, ping).await.unwrap();
