@@ -42,6 +42,7 @@ use crate::{Module, Serving};
 
 mod flood;
 mod level;
+mod probe;
 mod recorder;
 mod trace;
 

@@ -125,6 +125,130 @@ async fn the_table_of_answers_over_http() {
     check(400, mismatch, silence(), "modern 2026-07-28").await;
 }
 
+/// `eras.md` 1.2, the rows for an answer to `server/discover`; pipes have the message and no status.
+#[tokio::test(start_paused = true)]
+async fn every_row_of_the_probe_table() {
+    async fn check(statuses: &[Option<u16>], body: &str, expected: &str) {
+        for status in statuses {
+            let legacy = (0, Ok(answer(Some(200), LEGACY)));
+            let got = greeted(EraChoice::Auto, (0, Ok(answer(*status, body))), legacy).await;
+            assert_eq!(got, expected, "{status:?} {body}");
+        }
+    }
+    let supports = |versions: &str| {
+        format!(
+            r#"{{"jsonrpc":"2.0","id":1,"result":{{"supportedVersions":{versions},"capabilities":{{}}}}}}"#
+        )
+    };
+    let error = |error: &str| format!(r#"{{"jsonrpc":"2.0","id":1,"error":{{"message":"m",{error}}}}}"#);
+    const ANY: &[Option<u16>] = &[None, Some(200), Some(400), Some(404), Some(500)];
+    const PLAIN: &[Option<u16>] = &[None, Some(200), Some(400), Some(404), Some(405)];
+    let (modern, tried) = ("modern 2026-07-28", "legacy 2025-06-18, offered 2025-11-25");
+    // A result that holds a modern version, whatever else it holds.
+    check(
+        ANY,
+        &supports(r#"["2099-01-01","2025-06-18","2026-07-28"]"#),
+        modern,
+    )
+    .await;
+    // Legacy versions only: a shim that negotiates down.
+    let shim = "legacy 2025-06-18, offered 2025-03-26";
+    check(ANY, &supports(r#"["2024-11-05","2025-03-26"]"#), shim).await;
+    check(ANY, &supports(r#"["2099-01-01"]"#), "refused").await;
+    // The modern errors in their schema's shape.
+    let version = |list: &str| {
+        error(&format!(
+            r#""code":-32022,"data":{{"supported":{list},"requested":"x"}}"#
+        ))
+    };
+    check(ANY, &version(r#"["2026-07-28","2025-11-25"]"#), modern).await;
+    check(ANY, &version(r#"["2025-03-26"]"#), shim).await;
+    check(ANY, &version(r#"["1999-01-01"]"#), "refused").await;
+    check(
+        ANY,
+        &error(r#""code":-32021,"data":{"requiredCapabilities":{"roots":{}}}"#),
+        modern,
+    )
+    .await;
+    check(ANY, &error(r#""code":-32020"#), modern).await;
+    // The same codes in other shapes are somebody else's.
+    for odd in [
+        r#""code":-32022"#,
+        r#""code":-32022,"data":{"supported":"2026-07-28"}"#,
+        r#""code":-32021,"data":{"requiredCapabilities":[]}"#,
+        r#""code":-32021"#,
+        // And what legacy servers say to a method they do not know.
+        r#""code":-32601"#,
+        r#""code":-32602"#,
+        r#""code":-32600"#,
+        r#""code":-32000,"data":"Bad Request: Server not initialized""#,
+    ] {
+        check(PLAIN, &error(odd), tried).await;
+    }
+    // A result that is not one of `server/discover`, a page, nothing.
+    check(PLAIN, r#"{"jsonrpc":"2.0","id":1,"result":{}}"#, tried).await;
+    for body in ["<html><body>Not here</body></html>", "", "null"] {
+        check(
+            &[Some(200), Some(202), Some(400), Some(404), Some(405), Some(415)],
+            body,
+            tried,
+        )
+        .await;
+    }
+    // In trouble, whatever it says about that.
+    for body in ["", UNKNOWN, "<html>"] {
+        let trouble = [401, 403, 407, 408, 429, 500, 502, 503, 504].map(Some);
+        check(&trouble, body, "inconclusive").await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_common_version_both_lists_are_named() {
+    let body = r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32022,"message":"m","data":{"supported":["2031-01-01"]}}}"#;
+    let greeting = greet(
+        EraChoice::Auto,
+        Duration::from_secs(5),
+        || std::future::ready(Ok::<_, &str>(answer(Some(400), body))),
+        |_| async { unreachable!("nothing else may be asked") },
+    );
+    let Err(NoGreeting::Refused(why)) = greeting.await else {
+        panic!()
+    };
+    for version in ["2031-01-01", "2026-07-28", "2025-11-25", "2024-11-05"] {
+        assert!(why.contains(version), "{why}");
+    }
+}
+
+/// `eras.md` 1.2, the rows for an answer to `initialize`.
+#[tokio::test(start_paused = true)]
+async fn every_row_of_the_handshake_table() {
+    async fn check(status: u16, body: &str, expected: &str) {
+        let got = greeted(
+            EraChoice::Auto,
+            (0, Ok(answer(Some(404), ""))),
+            (0, Ok(answer(Some(status), body))),
+        )
+        .await;
+        assert_eq!(got, format!("{expected}, offered 2025-11-25"), "{status} {body}");
+    }
+    for version in ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"] {
+        let body = LEGACY.replace("2025-06-18", version);
+        check(200, &body, &format!("legacy {version}")).await;
+    }
+    for unusable in ["2026-07-28", "2023-01-01", ""] {
+        check(200, &LEGACY.replace("2025-06-18", unusable), "refused").await;
+    }
+    for status in [400, 404, 405] {
+        check(status, "", &format!("unknown {status}")).await;
+        check(status, "Not Found", &format!("unknown {status}")).await;
+        check(status, UNKNOWN, "refused").await;
+    }
+    check(200, "<html>", "refused").await;
+    for status in [401, 403, 407, 408, 429, 500, 503] {
+        check(status, "", "inconclusive").await;
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn silence_opens_the_second_question() {
     let both = |discover, initialize| greeted(EraChoice::Auto, discover, initialize);

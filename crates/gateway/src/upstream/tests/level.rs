@@ -10,7 +10,10 @@ fn wanting(level: &'static str) -> Caller {
 }
 
 fn set(levels: &[(usize, &str)]) -> Vec<(usize, String)> {
-    levels.iter().map(|(n, level)| (*n, (*level).to_owned())).collect()
+    levels
+        .iter()
+        .map(|(n, level)| (*n, (*level).to_owned()))
+        .collect()
 }
 
 #[tokio::test]
@@ -73,14 +76,12 @@ async fn a_new_session_is_set_again() {
             *logging.headers_mut() = head.headers;
             return logging;
         }
-        legacy(
-            &sessions,
-            seen,
-            |seen| match (seen.header("mcp-session-id"), seen.method().as_str()) {
+        legacy(&sessions, seen, |seen| {
+            match (seen.header("mcp-session-id"), seen.method().as_str()) {
                 (Some("s1"), "tools/call") => answer(404, "text/plain", ""),
                 _ => result(seen, "{}"),
-            },
-        )
+            }
+        })
     })
     .await;
     let server = backend.server("");

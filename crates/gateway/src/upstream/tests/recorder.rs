@@ -56,11 +56,7 @@ impl Module for Recorder {
             let (from, mut to) = tokio::io::split(io);
             let mut lines = BufReader::new(from).lines();
             while let Some(line) = lines.next_line().await.unwrap() {
-                recorder
-                    .lines
-                    .lock()
-                    .unwrap()
-                    .push((number, line.clone().into()));
+                recorder.lines.lock().unwrap().push((number, line.clone().into()));
                 let Ok(Message::Request(request)) = Message::parse(line.into(), Strictness::Edge) else {
                     continue;
                 };

@@ -3,7 +3,10 @@
 use super::{recorder::Recorder, *};
 
 const PARTS: [(&str, &str); 3] = [
-    ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+    (
+        "traceparent",
+        "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+    ),
     ("tracestate", "a=1,b=2"),
     ("baggage", "user=\"x\""),
 ];
@@ -30,7 +33,10 @@ async fn a_server_without_headers_finds_it_in_meta() {
     }
     let second = &calls[1].1;
     assert_eq!(second.meta_text("traceparent").unwrap(), "theirs");
-    assert!(second.meta("tracestate").is_none(), "it belongs to another parent");
+    assert!(
+        second.meta("tracestate").is_none(),
+        "it belongs to another parent"
+    );
     assert_eq!(second.meta_text("baggage").unwrap(), PARTS[2].1);
     assert_eq!(second.meta_raw("vendor/x"), Some(&b"1"[..]));
 }
