@@ -84,7 +84,9 @@ async fn arrive(
     )?;
     match *request.method() {
         Method::POST => post(front, admitted, request).await,
-        Method::GET | Method::DELETE => Box::pin(sessions(front, &admitted, request.method())).await.map_err(unread),
+        Method::GET | Method::DELETE => Box::pin(sessions(front, &admitted, request.method()))
+            .await
+            .map_err(unread),
         _ => Err(unread(Refusal::Verb {
             method: request.method().to_string(),
             allowed: ALLOWED,

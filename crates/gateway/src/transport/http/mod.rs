@@ -1,5 +1,6 @@
 //! The HTTP front: listeners, connections, and which path is whose.
 
+mod aside;
 mod batch;
 pub(crate) mod body;
 mod events;
@@ -10,9 +11,10 @@ mod origin;
 pub(crate) mod resume;
 mod watch;
 
-use std::{convert::Infallible, panic::AssertUnwindSafe, pin::pin, sync::Arc};
+use std::{convert::Infallible, panic::AssertUnwindSafe, pin::pin, sync::Arc, task::Poll};
 
-use futures_util::FutureExt;
+use futures_core::Stream;
+use futures_util::{FutureExt, stream};
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
@@ -25,6 +27,7 @@ use tokio::{
 };
 
 use self::{
+    aside::Aside,
     body::Outgoing,
     origin::Allowed,
     watch::{Activity, Patience, Verdict, Watched},
@@ -137,28 +140,55 @@ where
         .keep_alive_interval(Some(std::time::Duration::from_secs(30)));
     let io = TokioIo::new(Watched::new(socket, Arc::clone(&activity)));
     let mut connection = pin!(builder.serve_connection(io, service));
-    let mut tick = tokio::time::interval(front.patience.tick());
-    let mut stopping = front.gate.stopping();
-    let mut draining = false;
-    loop {
-        tokio::select! {
-            biased;
-            // A broken connection is its client's affair; whatever it was doing has been told.
-            _ = connection.as_mut() => return,
-            _ = stopping.wait_for(|stopping| *stopping), if !draining => {
-                draining = true;
-                connection.as_mut().graceful_shutdown();
-            }
-            _ = tick.tick() => match activity.verdict(front.patience) {
-                Verdict::Fine => {}
-                Verdict::SlowHead => {
-                    tracing::debug!(target: "gatepost::http", "closed a connection whose request head did not arrive in time");
-                    return;
-                }
-                Verdict::Idle => connection.as_mut().graceful_shutdown(),
-            },
+    let mut aside = Aside::new(stirrings(front));
+    std::future::poll_fn(|cx| {
+        // A broken connection is its client's affair; whatever it was doing has been told.
+        if connection.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(());
         }
-    }
+        while let Poll::Ready(Some(stirring)) = aside.poll_next(cx) {
+            match (stirring, activity.verdict(front.patience)) {
+                (Stirring::Stop, _) | (_, Verdict::Idle) => {
+                    connection.as_mut().graceful_shutdown();
+                    // An idle connection ends at once, one in use when its answers have gone out.
+                    if connection.as_mut().poll(cx).is_ready() {
+                        return Poll::Ready(());
+                    }
+                }
+                (Stirring::Look, Verdict::SlowHead) => {
+                    tracing::debug!(target: "gatepost::http", "closed a connection whose request head did not arrive in time");
+                    return Poll::Ready(());
+                }
+                (Stirring::Look, Verdict::Fine) => {}
+            }
+        }
+        Poll::Pending
+    })
+    .await;
+}
+
+/// What stirs a connection from outside.
+enum Stirring {
+    /// The gate drains.
+    Stop,
+    /// Time to look how it is.
+    Look,
+}
+
+/// The time to look at a connection again and again, and once the wish to stop.
+fn stirrings(front: &Front) -> impl Stream<Item = Stirring> + use<> {
+    let tick = tokio::time::interval(front.patience.tick());
+    stream::unfold(
+        (tick, front.gate.stopping(), false),
+        |(mut tick, mut stopping, stopped)| async move {
+            let stirring = tokio::select! {
+                _ = stopping.wait_for(|stopping| *stopping), if !stopped => Stirring::Stop,
+                _ = tick.tick() => Stirring::Look,
+            };
+            let stopped = stopped || matches!(stirring, Stirring::Stop);
+            Some((stirring, (tick, stopping, stopped)))
+        },
+    )
 }
 
 /// One request. A panic in it is answered like any other failure of ours, and hurts nobody else.

@@ -360,7 +360,11 @@ mod tests {
             stage.say.send("2".into()).unwrap();
         }
         drop(stage.say);
-        tokio::task::yield_now().await;
+        // The writer gives way now and then; it is done when the stream has ended.
+        let recording = Arc::clone(&stage.resumable.streams()[&(stage.session, 1)]);
+        while !recording.state().ended {
+            tokio::task::yield_now().await;
+        }
         let mut again = stage.resumable.resume(stage.session, "1-1").unwrap();
         assert_eq!(next(&mut again).await, None);
     }
