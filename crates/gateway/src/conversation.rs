@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use gatepost_protocol::envelope::{Id, Response};
+use gatepost_protocol::envelope::{Id, RawId, Response};
 use tokio::sync::oneshot;
 
 use crate::{inbound::Cancellation, session::ConversationId};
@@ -103,7 +103,7 @@ impl Conversations {
 
     /// The client answered. False if nobody asked, or no longer waits.
     pub(crate) fn answer(&self, conversation: ConversationId, response: Response) -> bool {
-        let Some(id) = response.id().and_then(|id| id.as_u64()) else {
+        let Some(id) = response.id().and_then(RawId::as_u64) else {
             return false;
         };
         let question = self.shard(conversation).questions.remove(&(conversation, id));
@@ -134,3 +134,6 @@ impl Drop for OpenQuestion {
         self.conversations.shard(self.key.0).questions.remove(&self.key);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -184,3 +184,6 @@ pub(crate) async fn end_session(gate: &Gate, endpoint: &crate::gate::Endpoint, s
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

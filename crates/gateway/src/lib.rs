@@ -23,6 +23,8 @@ mod receive;
 mod refusal;
 mod resolve;
 mod respond;
+#[cfg(test)]
+mod rig;
 mod seal;
 mod session;
 mod task;

@@ -352,3 +352,6 @@ fn filter(inbound: &Inbound) -> Result<Filter, Refusal> {
         uris,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -55,3 +55,6 @@ pub(crate) fn answered(gate: &Gate, client: &Client, response: Response) -> Answ
     }
     Answer::Accepted
 }
+
+#[cfg(test)]
+mod tests;

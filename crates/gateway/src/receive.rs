@@ -275,7 +275,7 @@ fn known(request: &Request, version: Version) -> Result<(), Refusal> {
         method,
         Method::TasksGet | Method::TasksCancel | Method::TasksResult | Method::TasksList
     );
-    if asked_by_client && method.known_to(version) && !(tasks && !version.is_modern()) {
+    if asked_by_client && method.known_to(version) && (version.is_modern() || !tasks) {
         Ok(())
     } else {
         Err(unknown())
@@ -319,3 +319,6 @@ pub(crate) fn request_id(request: &Request) -> Bytes {
 pub(crate) fn internal(error: &dyn std::error::Error) -> Refusal {
     Refusal::Internal(error.to_string().into())
 }
+
+#[cfg(test)]
+mod tests;

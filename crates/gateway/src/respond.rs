@@ -105,3 +105,6 @@ pub(crate) fn render(refusal: &Refusal, about: &About) -> (StatusCode, Bytes) {
         ),
     )
 }
+
+#[cfg(test)]
+mod tests;
