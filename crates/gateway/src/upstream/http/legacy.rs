@@ -424,7 +424,9 @@ impl LegacyCall {
 
 impl Drop for LegacyCall {
     fn drop(&mut self) {
-        self.session.in_flight.fetch_sub(usize::from(self.counted), Relaxed);
+        self.session
+            .in_flight
+            .fetch_sub(usize::from(self.counted), Relaxed);
         self.session.calls().retain(|(id, _)| *id != self.id);
         let wished = self.closing_cancels || self.wish.as_ref().is_some_and(|wish| wish.is_cancelled());
         if self.open && wished {
