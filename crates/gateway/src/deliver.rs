@@ -70,7 +70,8 @@ pub(crate) async fn forward(gate: &Arc<Gate>, permitted: Permitted) -> Result<An
                 }
                 splice::Begun::Other(partial) => partial,
             };
-            let (status, message) = exchange.finish(&Box::pin(response_of(Incoming::Partial(partial))).await?);
+            let (status, message) =
+                exchange.finish(&Box::pin(response_of(Incoming::Partial(partial))).await?);
             Ok(Answer::with_status(status, message))
         }
         Incoming::Events(events) => {
@@ -289,3 +290,6 @@ impl Exchange {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

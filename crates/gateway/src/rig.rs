@@ -149,7 +149,8 @@ impl Rig {
     }
 }
 
-/// A legacy server with a tool that echoes, one that never answers, and a resource that can be watched.
+/// A legacy server with a tool that echoes, one that never answers, one that logs and reports progress, and a resource that
+/// can be watched.
 #[derive(Clone)]
 struct Small(Heard);
 
@@ -176,7 +177,7 @@ impl Module for Small {
                         r#""result":{"protocolVersion":"2025-11-25","capabilities":{"tools":{},"logging":{},"resources":{"subscribe":true}},"serverInfo":{"name":"small","version":"1"}}"#
                     }
                     "tools/list" => {
-                        r#""result":{"tools":[{"name":"echo","inputSchema":{"type":"object"}},{"name":"hang","inputSchema":{"type":"object"}}]}"#
+                        r#""result":{"tools":[{"name":"echo","inputSchema":{"type":"object"}},{"name":"hang","inputSchema":{"type":"object"}},{"name":"log","inputSchema":{"type":"object"}}]}"#
                     }
                     "resources/list" => r#""result":{"resources":[{"uri":"a:b","name":"b"}]}"#,
                     "resources/templates/list" => r#""result":{"resourceTemplates":[]}"#,
@@ -186,8 +187,21 @@ impl Module for Small {
                     _ => r#""error":{"code":-32601,"message":"?"}"#,
                 };
                 let id = String::from_utf8_lossy(request.id().bytes()).into_owned();
-                let line = format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},{outcome}}}\n");
-                if to.write_all(line.as_bytes()).await.is_err() {
+                let mut said = String::new();
+                if line.contains(r#""name":"log""#) {
+                    for level in ["debug", "warning", "odd", "critical"] {
+                        said.push_str(&format!(
+                            "{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\",\"params\":{{\"level\":\"{level}\",\"data\":1.0}}}}\n"
+                        ));
+                    }
+                    let token = request.meta_raw("progressToken").map(String::from_utf8_lossy);
+                    let token = token.as_deref().unwrap_or("0");
+                    said.push_str(&format!(
+                        "{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/progress\",\"params\":{{\"progressToken\":{token},\"progress\":1.0}}}}\n"
+                    ));
+                }
+                said.push_str(&format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},{outcome}}}\n"));
+                if to.write_all(said.as_bytes()).await.is_err() {
                     return;
                 }
             }
