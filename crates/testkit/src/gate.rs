@@ -38,9 +38,10 @@ pub use self::client::{Client, Era};
 pub use self::events::{Event, Events};
 pub use self::post::{Answer, Post, Reply};
 pub use self::puppet::{Puppet, Turn, Writer};
+pub use http::Method;
 
 /// The longest that a test waits for anything. Only a broken test or a broken gate takes so long.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A running gate. Dropping it kills it, and whatever shares its process group.
 #[derive(Debug)]
@@ -287,7 +288,11 @@ fn temporary() -> TempDir {
 fn write_configuration(folder: &Path, configuration: &str) {
     let own = "listen: 127.0.0.1:0\n";
     // A test about listening says itself where.
-    let own = if configuration.starts_with("listen:") { "" } else { own };
+    let own = if configuration.starts_with("listen:") {
+        ""
+    } else {
+        own
+    };
     let text = format!("{own}data_dir: state\ntelemetry: {{ log: json, level: info }}\n{configuration}\n");
     if let Err(error) = std::fs::write(folder.join("gatepost.yaml"), text) {
         fail(format_args!("write the configuration: {error}"));

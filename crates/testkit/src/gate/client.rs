@@ -193,9 +193,7 @@ impl Client {
 
     /// Opens the stream on which a legacy server speaks by itself.
     pub async fn listen(&self) -> Events {
-        let get = self
-            .bare(Method::GET)
-            .header("accept", "text/event-stream");
+        let get = self.bare(Method::GET).header("accept", "text/event-stream");
         get.send(self.address).await.events()
     }
 
@@ -244,20 +242,29 @@ impl Client {
         }
         let meta = members.join(",");
         let rest = params.trim_start().strip_prefix('{').unwrap_or(params);
-        let comma = if rest.trim_start().starts_with('}') { "" } else { "," };
+        let comma = if rest.trim_start().starts_with('}') {
+            ""
+        } else {
+            ","
+        };
         format!(r#"{{"_meta":{{{meta}}}{comma}{rest}"#)
     }
 }
 
 /// What `Mcp-Name` repeats (M:basic/transports/streamable-http#Standard Request Headers).
 fn named(method: &str, params: &str) -> Option<String> {
-    let field = match method {
-        "tools/call" | "prompts/get" => "name",
-        "resources/read" => "uri",
-        _ => return None,
-    };
-    let params: Value = serde_json::from_str(params).ok()?;
-    params[field].as_str().map(str::to_owned)
+    // Only these are read: another parameter may hold a number that no program can represent.
+    #[derive(serde::Deserialize)]
+    struct Named {
+        name: Option<String>,
+        uri: Option<String>,
+    }
+    let named: Named = serde_json::from_str(params).ok()?;
+    match method {
+        "tools/call" | "prompts/get" => named.name,
+        "resources/read" => named.uri,
+        _ => None,
+    }
 }
 
 /// M:basic/transports/streamable-http#Value Encoding.

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::fail;
 use super::post::Reply;
+use super::{fail, within};
 
 /// One event.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -68,6 +68,11 @@ impl Events {
 
     /// The next event, comments left out; `None` when the stream ends or breaks off.
     pub async fn next(&mut self) -> Option<Event> {
+        // A stream that is kept alive by comments is silent all the same.
+        within("an event", self.read()).await
+    }
+
+    async fn read(&mut self) -> Option<Event> {
         loop {
             if let Some(end) = end_of_event(&self.buffer) {
                 let block: Vec<u8> = self.buffer.drain(..end).collect();
@@ -142,7 +147,8 @@ mod tests {
 
     #[test]
     fn events_are_read_as_they_are_written() {
-        let stream = b": hello\n\nid: 1\nevent: message\ndata: {\"a\":1}\n\ndata:x\ndata: y\r\n\r\nid: 2\ndata:\n\n";
+        let stream =
+            b": hello\n\nid: 1\nevent: message\ndata: {\"a\":1}\n\ndata:x\ndata: y\r\n\r\nid: 2\ndata:\n\n";
         assert_eq!(data_of(stream), ["{\"a\":1}", "x\ny"]);
         assert_eq!(end_of_event(b"data: 1\n\ndata"), Some(9));
         assert_eq!(end_of_event(b"data: 1\r\n\r\ndata"), Some(11));

@@ -220,9 +220,11 @@ async fn respond(
                 .await
                 .unwrap_or_else(|_| status(StatusCode::INTERNAL_SERVER_ERROR)));
         }
-        ("server/discover", Era::Modern) => json!({ "resultType": "complete", "supportedVersions": ["2026-07-28"],
+        ("server/discover", Era::Modern) => {
+            json!({ "resultType": "complete", "supportedVersions": ["2026-07-28"],
             "capabilities": capabilities, "ttlMs": 60_000, "cacheScope": "public",
-            "_meta": { "io.modelcontextprotocol/serverInfo": { "name": "puppet", "version": "0" } } }),
+            "_meta": { "io.modelcontextprotocol/serverInfo": { "name": "puppet", "version": "0" } } })
+        }
         ("initialize", Era::Legacy) => json!({ "protocolVersion": "2025-11-25", "capabilities": capabilities,
             "serverInfo": { "name": "puppet", "version": "0" } }),
         ("tools/list", Era::Modern) => {
