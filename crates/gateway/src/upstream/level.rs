@@ -10,11 +10,19 @@ use std::{
     time::Duration,
 };
 
-use gatepost_protocol::logging::LogLevel;
+use gatepost_protocol::{logging::LogLevel, method::Method, version::Era};
 use tokio::time::Instant;
+
+use super::{
+    server::Server,
+    session::{self, Session},
+};
 
 /// How long a session of many stays at a level that nobody wants any more.
 const LINGER: Duration = Duration::from_secs(60);
+
+/// How long a server may take to accept a level before the call that wants it goes ahead.
+const SET_LEVEL_WITHIN: Duration = Duration::from_secs(2);
 
 /// What a session's server was told, and who wants what.
 #[derive(Debug, Default)]
@@ -38,6 +46,31 @@ struct Wants {
 pub(crate) struct InUse {
     of: Arc<Level>,
     level: LogLevel,
+}
+
+impl Server {
+    /// Has the session's server log what a call wants to see, if the server can be told (`eras.md` 7).
+    pub(super) async fn tell_level(&self, session: &Session, level: LogLevel, alone: bool) -> Option<InUse> {
+        if session.facts.era() == Era::Modern || !session.facts.has_logging() {
+            return None;
+        }
+        let in_use = session.level.enter(level);
+        let tell = async |level: LogLevel| {
+            let params = format!(r#"{{"level":"{}"}}"#, level.as_str());
+            let Ok(request) = self.question(Method::LoggingSetLevel, params.as_bytes()) else {
+                return;
+            };
+            let own = self.own(&request);
+            // A log line is not worth a call: if this fails, the call goes on and finds out what is wrong.
+            match tokio::time::timeout(SET_LEVEL_WITHIN, session::ask(session, &own, &self.context)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::debug!(%error, "setting the log level"),
+                Err(_) => tracing::debug!(server = &**self.name(), "no answer to a log level"),
+            }
+        };
+        session.level.settle(alone, tell).await;
+        Some(in_use)
+    }
 }
 
 impl Level {

@@ -31,15 +31,11 @@ use super::{
     health::{Guard, Health, HealthState, Pulse},
     http::ModernServer,
     incoming::{Incoming, Waiting, response_of},
-    level::InUse,
     outgoing::Outgoing,
     pool::{Key, Lease, Pool, Use},
     session::{self, Session},
 };
 use crate::{Module, metrics::ServerMetrics};
-
-/// How long a server may take to accept a log level before the call that wants it goes ahead.
-const SET_LEVEL_WITHIN: Duration = Duration::from_secs(2);
 
 /// A server behind the gate.
 pub struct Server {
@@ -245,29 +241,6 @@ impl Server {
             }
         };
         session::call(lease, exclusive, level, out, &self.context).await
-    }
-
-    /// Has the session's server log what a call wants to see, if the server can be told (`eras.md` 7).
-    async fn tell_level(&self, session: &Session, level: LogLevel, alone: bool) -> Option<InUse> {
-        if session.facts.era() == Era::Modern || !session.facts.has_logging() {
-            return None;
-        }
-        let in_use = session.level.enter(level);
-        let tell = async |level: LogLevel| {
-            let params = format!(r#"{{"level":"{}"}}"#, level.as_str());
-            let Ok(request) = self.question(Method::LoggingSetLevel, params.as_bytes()) else {
-                return;
-            };
-            let own = self.own(&request);
-            // A log line is not worth a call: if this fails, the call goes on and finds out what is wrong.
-            match tokio::time::timeout(SET_LEVEL_WITHIN, session::ask(session, &own, &self.context)).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::debug!(%error, "setting the log level"),
-                Err(_) => tracing::debug!(server = &*self.name, "no answer to a log level"),
-            }
-        };
-        session.level.settle(alone, tell).await;
-        Some(in_use)
     }
 
     /// A session for `key`; waits for a free one within the server's `timeout`, for a starting one within

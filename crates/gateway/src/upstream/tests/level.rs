@@ -47,6 +47,17 @@ async fn a_server_without_a_log_is_told_nothing() {
     assert_eq!(recorder.levels(), []);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_server_that_does_not_take_a_level_costs_no_call() {
+    let mut recorder = Recorder::new(r#"{"logging":{}}"#);
+    recorder.deaf = true;
+    let server = recorder.server("");
+    for _ in 0..2 {
+        wanting("debug").text(&server).await.unwrap();
+    }
+    assert_eq!(recorder.levels(), set(&[(1, "debug")]), "it is told once");
+}
+
 #[tokio::test]
 async fn a_leased_session_follows_its_client() {
     let recorder = Recorder::new(r#"{"logging":{}}"#);

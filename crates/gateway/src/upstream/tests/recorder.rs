@@ -8,6 +8,8 @@ pub(super) struct Recorder {
     capabilities: &'static str,
     lines: Arc<Mutex<Vec<(usize, Bytes)>>>,
     connections: Arc<AtomicUsize>,
+    /// Says nothing to `logging/setLevel`.
+    pub(super) deaf: bool,
     /// Sent before each call's answer.
     pub(super) before: Arc<Mutex<Vec<String>>>,
 }
@@ -18,6 +20,7 @@ impl Recorder {
             capabilities,
             lines: Arc::default(),
             connections: Arc::default(),
+            deaf: false,
             before: Arc::default(),
         }
     }
@@ -60,6 +63,9 @@ impl Module for Recorder {
                 let Ok(Message::Request(request)) = Message::parse(line.into(), Strictness::Edge) else {
                     continue;
                 };
+                if recorder.deaf && request.method() == "logging/setLevel" {
+                    continue;
+                }
                 let result = match request.method() {
                     "initialize" => format!(
                         r#"{{"protocolVersion":"2025-11-25","capabilities":{}}}"#,
