@@ -23,15 +23,16 @@ type Added<'a> = (&'a str, Cow<'a, [u8]>);
 #[derive(Debug, Clone)]
 pub struct Rewrite<'a> {
     raw: &'a [u8],
-    edits: SmallVec<[Edit<'a>; 6]>,
-    objects: SmallVec<[ObjectEdits<'a>; 3]>,
+    edits: SmallVec<[Edit<'a>; 4]>,
+    // Most messages lose or gain no member, and these would be moved with every rewrite.
+    objects: Vec<ObjectEdits<'a>>,
 }
 
 #[derive(Debug, Clone)]
 struct ObjectEdits<'a> {
     members: &'a Members,
-    removed: SmallVec<[&'a str; 4]>,
-    added: SmallVec<[Added<'a>; 4]>,
+    removed: Vec<&'a str>,
+    added: Vec<Added<'a>>,
 }
 
 impl<'a> Rewrite<'a> {
@@ -40,7 +41,7 @@ impl<'a> Rewrite<'a> {
         Self {
             raw,
             edits: SmallVec::new(),
-            objects: SmallVec::new(),
+            objects: Vec::new(),
         }
     }
 
@@ -105,8 +106,8 @@ impl<'a> Rewrite<'a> {
         let place = place.unwrap_or_else(|| {
             self.objects.push(ObjectEdits {
                 members,
-                removed: SmallVec::new(),
-                added: SmallVec::new(),
+                removed: Vec::new(),
+                added: Vec::new(),
             });
             self.objects.len() - 1
         });
@@ -115,6 +116,11 @@ impl<'a> Rewrite<'a> {
 
     /// The message with all edits applied.
     pub fn finish(&self) -> Bytes {
+        if let ([(span, bytes)], []) = (&*self.edits, &*self.objects)
+            && let (Some(before), Some(after)) = (self.raw.get(..span.start()), self.raw.get(span.end()..))
+        {
+            return [before, bytes, after].concat().into();
+        }
         let mut edits: SmallVec<[Edit<'_>; 12]> = SmallVec::new();
         edits.extend(
             self.edits

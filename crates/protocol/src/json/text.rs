@@ -26,6 +26,10 @@ pub fn equals(raw: &[u8], span: Span, wanted: &str) -> bool {
     let Some(inner) = inner(raw, span) else {
         return false;
     };
+    // Most keys differ in their first byte, which stands for itself unless it begins an escape.
+    if inner.first() != wanted.as_bytes().first() && inner.first() != Some(&b'\\') {
+        return false;
+    }
     // No escape is shorter than what it stands for.
     if inner.len() == wanted.len() {
         return inner == wanted.as_bytes() && !inner.contains(&b'\\');

@@ -3,13 +3,12 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use smallvec::SmallVec;
 
 use super::Rewrite;
 use crate::json::{Members, ObjectWriter, Span, quote};
 
 /// New members of an object that the message does not have yet.
-type Fresh<'a> = SmallVec<[(&'a str, Cow<'a, [u8]>); 4]>;
+type Fresh<'a> = Vec<(&'a str, Cow<'a, [u8]>)>;
 
 fn set_fresh<'a>(fresh: &mut Fresh<'a>, key: &'a str, value: Cow<'a, [u8]>) {
     match fresh.iter_mut().find(|(name, _)| *name == key) {
