@@ -149,7 +149,9 @@ impl Server {
         if self.must_greet_again(&outcome) {
             self.forget();
             outcome = self.send_again(out).await;
-        } else if may_repeat(&outcome, out) && matches!(self.connector.way, Way::Url(..)) {
+        } else if was_not_processed(&outcome)
+            || may_repeat(&outcome, out) && matches!(self.connector.way, Way::Url(..))
+        {
             outcome = self.send_again(out).await;
         }
         match &outcome {
@@ -535,6 +537,12 @@ impl Server {
 
 /// Whether a call that was lost on the way may be sent again: the server may have acted on it, so only if that changes
 /// nothing (`eras.md` 4). A program that died is not started again for it: it may die of that very call.
+/// Whether the server had ended before it could read the request, as a process does that was killed while it was idle.
+fn was_not_processed(outcome: &Result<Incoming, CallError>) -> bool {
+    let ended = |error: &CallError| error.retry_safe && matches!(error.cause, Cause::Ended(_));
+    outcome.as_ref().err().is_some_and(ended)
+}
+
 fn may_repeat(outcome: &Result<Incoming, CallError>, out: &Outgoing<'_>) -> bool {
     matches!(
         outcome,

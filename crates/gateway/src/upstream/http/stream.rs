@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt;
 use gatepost_protocol::{
     envelope::{Message, Request},
     error::{self, METHOD_NOT_FOUND},
@@ -20,6 +21,9 @@ use super::{
     client::Body,
     legacy::{LegacyCall, LegacySession},
 };
+
+/// How long after its response a stream may stay open before its connection is given up.
+const ENDS_WITHIN: Duration = Duration::from_secs(1);
 
 /// Why no further event will come.
 #[derive(Debug)]
@@ -52,6 +56,25 @@ impl EventSource {
             over: false,
             last_id: None,
             retry: None,
+        }
+    }
+
+    /// Reads a stream that has said everything to its end, so that its connection can be used again.
+    fn finish(mut self: Box<Self>) {
+        loop {
+            // Most servers end the stream together with the response: then nothing has to be waited for.
+            match self.body.data().now_or_never() {
+                Some(None | Some(Err(_))) => return,
+                Some(Some(Ok(_))) => {}
+                None => break,
+            }
+        }
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                let rest = async { while let Some(Ok(_)) = self.body.data().await {} };
+                // A stream that stays open costs its connection.
+                let _ = tokio::time::timeout(ENDS_WITHIN, rest).await;
+            });
         }
     }
 
@@ -164,7 +187,9 @@ impl EventStream {
             }
             match Message::parse(data, Strictness::Server) {
                 Ok(Message::Response(response)) => {
-                    self.state = State::Whole(None);
+                    if let State::Live(source) = std::mem::replace(&mut self.state, State::Whole(None)) {
+                        source.finish();
+                    }
                     if let Some(call) = &mut self.legacy {
                         call.answered();
                     }
