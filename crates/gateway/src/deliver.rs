@@ -20,7 +20,7 @@ use crate::{
     authorize::Permitted,
     conversation::OpenCall,
     gate::Gate,
-    inbound::Inbound,
+    inbound::{Carrier, Inbound},
     receive::request_id,
     refusal::Refusal,
     respond::{About, render},
@@ -30,8 +30,10 @@ use crate::{
 
 mod relay;
 mod splice;
+mod steadfast;
 
 use relay::{Item, Phase, Relay};
+use steadfast::Steadfast;
 
 /// When nothing has come for this long, the answer becomes an event stream, so that somebody in between can see that the
 /// call is alive (comments keep it so). Until then a plain JSON answer is still possible.
@@ -41,6 +43,22 @@ type Calling = Pin<Box<dyn Future<Output = Result<Incoming, CallError>> + Send>>
 
 /// Calls the server and turns what comes back into the client's answer.
 pub(crate) async fn forward(gate: &Arc<Gate>, permitted: Permitted) -> Result<Answer, Refusal> {
+    let inbound = permitted.inbound();
+    // To a modern client closing the stream is cancelling. To a legacy one it is not: the call goes on without it.
+    // Source: MCP 2025-11-25, basic/transports#Sending Messages to the Server 6.
+    if inbound.carrier() == Carrier::Connection || inbound.client.version.is_modern() {
+        return converse(gate, permitted).await;
+    }
+    let (gate, cancellation) = (Arc::clone(gate), Arc::clone(&inbound.cancellation));
+    let call = Box::pin(async move { converse(&gate, permitted).await });
+    Steadfast {
+        call: Some(call),
+        cancellation,
+    }
+    .await
+}
+
+async fn converse(gate: &Arc<Gate>, permitted: Permitted) -> Result<Answer, Refusal> {
     let exchange = Exchange::of(&permitted);
     let open_call = exchange.open_call(gate);
     let server = Arc::clone(permitted.server());

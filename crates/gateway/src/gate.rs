@@ -86,6 +86,14 @@ pub enum BuildError {
     /// TLS roots and the like.
     #[error(transparent)]
     Context(#[from] ContextError),
+    /// The data directory.
+    #[error("ended sessions cannot be kept in {path}: {source}; give the gate's user access to `data_dir`")]
+    Sessions {
+        /// The data directory.
+        path: String,
+        /// The cause.
+        source: std::io::Error,
+    },
     /// A module refused its options.
     #[error("servers.{server}: {reason}")]
     Module {
@@ -120,7 +128,13 @@ impl Gate {
             servers.push(Server::new(server, module, &context));
         }
         let catalog = Catalog::new(servers.clone(), &config, Arc::clone(&sealer));
-        let sessions = Sessions::new(sealer, config.session_expiry);
+        let sessions =
+            Sessions::kept_in(&config.data_dir, sealer, config.session_expiry).map_err(|source| {
+                BuildError::Sessions {
+                    path: config.data_dir.display().to_string(),
+                    source,
+                }
+            })?;
         let metrics = Metrics::default();
         let snapshot = {
             let endpoints = catalog.endpoints().map(|name| {

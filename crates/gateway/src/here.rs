@@ -8,12 +8,12 @@ use gatepost_protocol::{envelope::Request, logging::LogLevel, method::Method};
 use crate::{
     answer::Answer,
     catalog::ListKind,
-    gate::Gate,
+    gate::{Endpoint, Gate},
     inbound::{Carrier, Inbound},
     listen,
     receive::internal,
     refusal::Refusal,
-    session::Session,
+    session::{ConversationId, Live, Session},
     upstream::Server,
 };
 
@@ -170,14 +170,24 @@ async fn unsubscribe(gate: &Gate, inbound: &Inbound) -> Result<Answer, Refusal> 
     Ok(empty(inbound))
 }
 
-/// Ends a legacy session with everything it had open.
-pub(crate) async fn end_session(gate: &Gate, endpoint: &crate::gate::Endpoint, session: &Session) {
-    gate.conversations.end(session.id);
-    gate.resumable.forget(session.id);
-    let Some(live) = gate.sessions.end(session.id) else {
+/// Ends a legacy session: its id opens nothing any more, and everything it had open is given up.
+pub(crate) async fn end_session(gate: &Gate, endpoint: &Endpoint, session: ConversationId) {
+    let live = gate.sessions.end(session);
+    give_up(gate, endpoint, session, live).await;
+}
+
+/// Gives up what a conversation had open. Its connection is gone, so nobody can come back to it.
+pub(crate) async fn end_connection(gate: &Gate, endpoint: &Endpoint, conversation: ConversationId) {
+    let live = gate.sessions.forget(conversation);
+    give_up(gate, endpoint, conversation, live).await;
+}
+
+async fn give_up(gate: &Gate, endpoint: &Endpoint, conversation: ConversationId, live: Option<Live>) {
+    gate.conversations.end(conversation);
+    gate.resumable.forget(conversation);
+    let (Some(live), Some(view)) = (live, endpoint.view()) else {
         return;
     };
-    let Some(view) = endpoint.view() else { return };
     for uri in &live.subscriptions {
         if let Some(server) = view.resource(uri) {
             server.unsubscribe(uri).await;

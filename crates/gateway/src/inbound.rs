@@ -12,7 +12,7 @@ use gatepost_protocol::{
     logging::LogLevel,
     version::{Era, Version},
 };
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::sync::Notify;
 
 use crate::{admit::Admitted, catalog::View, gate::Endpoint, session::ConversationId};
@@ -97,18 +97,22 @@ pub(crate) struct Trace<'a> {
 
 impl<'a> Trace<'a> {
     /// The header names that are passed on, which are also the `_meta` keys (2026-07-28, basic/index#_meta).
-    pub(crate) const NAMES: [&'static str; 3] = ["traceparent", "tracestate", "baggage"];
+    pub(crate) const NAMES: [HeaderName; 3] = [
+        HeaderName::from_static("traceparent"),
+        HeaderName::from_static("tracestate"),
+        HeaderName::from_static("baggage"),
+    ];
 
     /// For logs: which trace a message belongs to.
     pub(crate) fn parent(self) -> Option<&'a str> {
-        self.headers.get(Self::NAMES[0])?.to_str().ok()
+        self.headers.get(&Self::NAMES[0])?.to_str().ok()
     }
 
     /// The context's parts that are there.
-    pub(crate) fn parts(self) -> impl Iterator<Item = (&'static str, &'a HeaderValue)> {
+    pub(crate) fn parts(self) -> impl Iterator<Item = (HeaderName, &'a HeaderValue)> {
         Self::NAMES
             .into_iter()
-            .filter_map(move |name| Some((name, self.headers.get(name)?)))
+            .filter_map(move |name| self.headers.get(&name).map(|value| (name, value)))
     }
 }
 

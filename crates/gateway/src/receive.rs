@@ -15,7 +15,7 @@ use gatepost_protocol::{
     method::{Direction, Method},
     version::{ClientEra, ClientFacts, Era, HttpVerb, Version, negotiate_initialize},
 };
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::{
     admit::Admitted,
@@ -27,9 +27,9 @@ use crate::{
 };
 
 /// The header of a legacy session.
-pub(crate) const SESSION_HEADER: &str = "mcp-session-id";
+pub(crate) const SESSION_HEADER: HeaderName = HeaderName::from_static("mcp-session-id");
 /// The header of the protocol's version.
-pub(crate) const VERSION_HEADER: &str = "mcp-protocol-version";
+pub(crate) const VERSION_HEADER: HeaderName = HeaderName::from_static("mcp-protocol-version");
 /// Required in the `_meta` of every modern request.
 pub(crate) const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 const META_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
@@ -88,9 +88,9 @@ pub(crate) async fn from_http(
     let era = ClientEra::classify(&ClientFacts {
         verb: HttpVerb::Post,
         method,
-        version_header: headers.get(VERSION_HEADER).and_then(|value| value.to_str().ok()),
+        version_header: headers.get(&VERSION_HEADER).and_then(|value| value.to_str().ok()),
         modern_meta,
-        session: headers.contains_key(SESSION_HEADER),
+        session: headers.contains_key(&SESSION_HEADER),
         accepts_events: false,
         old_sse: false,
     });
@@ -196,7 +196,7 @@ pub(crate) fn modern(
         .filter(|span| json::kind(raw, *span) == Some(Kind::Object))
         .ok_or(Refusal::Meta(META_CAPABILITIES))?;
     if let Some(headers) = headers {
-        let sent = Sent::collect(headers.get_all(VERSION_HEADER).iter().map(HeaderValue::as_bytes));
+        let sent = Sent::collect(headers.get_all(&VERSION_HEADER).iter().map(HeaderValue::as_bytes));
         headers::validate_version(sent, &requested)
             .map_err(|mismatch| Refusal::HeaderMismatch(mismatch.to_string()))?;
     }
@@ -284,8 +284,10 @@ fn known(request: &Request, version: Version) -> Result<(), Refusal> {
 
 /// 2026-07-28 basic/transports/streamable-http#Server Validation: `Mcp-Method` and `Mcp-Name` say what the body says.
 fn mirrored(request: &Request, headers: &HeaderMap) -> Result<(), headers::HeaderMismatch> {
-    let sent = |name: &str| Sent::collect(headers.get_all(name).iter().map(HeaderValue::as_bytes));
-    headers::validate_request(request, sent("mcp-method"), sent("mcp-name"))
+    const METHOD: HeaderName = HeaderName::from_static("mcp-method");
+    const NAME: HeaderName = HeaderName::from_static("mcp-name");
+    let sent = |name| Sent::collect(headers.get_all(name).iter().map(HeaderValue::as_bytes));
+    headers::validate_request(request, sent(&METHOD), sent(&NAME))
 }
 
 fn log_level(request: &Request) -> Result<Option<LogLevel>, Refusal> {

@@ -7,6 +7,8 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    io,
+    path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -19,6 +21,10 @@ use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
 use crate::seal::{Purpose, SealError, Sealer, random};
+
+mod tombstones;
+
+use tombstones::Tombstones;
 
 /// Capabilities and client info larger than this are not worth a header: most servers and proxies refuse heads over 8 KiB.
 const MAX_CLIENT_JSON: usize = 2 * 1024;
@@ -97,6 +103,8 @@ pub(crate) struct Sessions {
     /// How long a token opens after it was made.
     lifetime: Duration,
     shards: [Mutex<Shard>; SHARDS],
+    /// Where endings are kept, so that an ended session stays ended when the gate comes back.
+    tombstones: Option<Mutex<Tombstones>>,
 }
 
 #[derive(Default)]
@@ -115,13 +123,28 @@ pub(crate) struct TooMuch {
 }
 
 impl Sessions {
-    /// No sessions yet.
+    /// No sessions yet, and nothing kept: for the life of this process only.
     pub(crate) fn new(sealer: Arc<Sealer>, lifetime: Duration) -> Self {
         Self {
             sealer,
             lifetime,
             shards: Default::default(),
+            tombstones: None,
         }
+    }
+
+    /// As [`new`](Self::new), but what ends is noted in `data_dir`, and what had ended before stays so.
+    ///
+    /// # Errors
+    /// When the file cannot be read or written.
+    pub(crate) fn kept_in(data_dir: &Path, sealer: Arc<Sealer>, lifetime: Duration) -> io::Result<Self> {
+        let mut sessions = Self::new(sealer, lifetime);
+        let (tombstones, ended) = Tombstones::open(&data_dir.join("sessions.ended"), now())?;
+        for (id, expiry) in ended {
+            sessions.shard(id).ended.insert(id, expiry);
+        }
+        sessions.tombstones = Some(Mutex::new(tombstones));
+        Ok(sessions)
     }
 
     /// Begins a session and returns its `Mcp-Session-Id`.
@@ -186,10 +209,21 @@ impl Sessions {
     /// Ends a session: its token opens nothing from now on. Returns what it had open.
     pub(crate) fn end(&self, id: ConversationId) -> Option<Live> {
         let now = now();
+        let expiry = now + self.lifetime.as_secs();
+        if let Some(tombstones) = &self.tombstones
+            && let Err(error) = lock(tombstones).add(id, expiry)
+        {
+            tracing::warn!(%error, "the end of a session could not be kept; after a restart it would open again");
+        }
         let mut shard = self.shard(id);
         shard.ended.retain(|_, expiry| *expiry > now);
-        shard.ended.insert(id, now + self.lifetime.as_secs());
+        shard.ended.insert(id, expiry);
         shard.live.remove(&id)
+    }
+
+    /// Forgets what a conversation has changed. Returns what it had open.
+    pub(crate) fn forget(&self, id: ConversationId) -> Option<Live> {
+        self.shard(id).live.remove(&id)
     }
 
     /// The session's log level, if it ever set one.

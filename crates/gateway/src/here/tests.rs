@@ -95,7 +95,7 @@ async fn a_resource_is_watched_once_and_given_up_with_its_session() {
     let end = async |session: &str| {
         let admitted = rig.admitted(&[("mcp-session-id", session)]);
         let opened = crate::receive::open_session(&rig.gate, &admitted).ok().unwrap();
-        end_session(&rig.gate, &admitted.arrival().endpoint, &opened).await;
+        end_session(&rig.gate, &admitted.arrival().endpoint, opened.id).await;
     };
     end(&session).await;
     assert!(rig.heard("resources/unsubscribe").is_empty());

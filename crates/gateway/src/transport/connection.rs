@@ -157,10 +157,7 @@ impl Connection {
 
     /// The client is gone: its calls are cancelled and its subscriptions given up.
     pub(crate) async fn close(&self) {
-        self.gate.conversations.end(self.id);
-        if let Some(session) = self.session() {
-            here::end_session(&self.gate, &self.endpoint, &session).await;
-        }
+        here::end_connection(&self.gate, &self.endpoint, self.id).await;
     }
 
     fn session(&self) -> Option<Session> {

@@ -43,7 +43,7 @@ impl Server {
             headers: permitted
                 .trace()
                 .parts()
-                .map(|(name, value)| (HeaderName::from_static(name), value.clone()))
+                .map(|(name, value)| (name, value.clone()))
                 .collect(),
             params,
             wish: Some(wish),

@@ -5,7 +5,7 @@ use gatepost_protocol::{
     json::Strictness,
     version::{ClientEra, ClientFacts, HttpVerb, Version},
 };
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use smallvec::smallvec;
 
@@ -26,6 +26,7 @@ use crate::{
     respond::{self, About},
 };
 
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// What a path under `/mcp` allows.
 const ALLOWED: &str = "POST, GET, DELETE";
 
@@ -40,7 +41,7 @@ pub(super) async fn answer(front: &Front, request: Request<Incoming>) -> Respons
             with_headers(&refusal, render(&front.gate, respond::refuse(&refusal, &about)))
         }
     };
-    response.headers_mut().insert("x-request-id", id.header());
+    response.headers_mut().insert(REQUEST_ID, id.header());
     response
 }
 
@@ -106,7 +107,7 @@ async fn post(front: &Front, admitted: Admitted, request: Request<Incoming>) -> 
         return path::posted(&front.gate, admitted, body).await;
     }
     // 2025-03-26 basic/index#Batching: receivers must take them; no version before or after has them.
-    let session = admitted.arrival().headers.contains_key(SESSION_HEADER);
+    let session = admitted.arrival().headers.contains_key(&SESSION_HEADER);
     if !session
         || receive::open_session(&front.gate, &admitted)
             .map_err(unread)?
@@ -135,9 +136,9 @@ async fn sessions(front: &Front, admitted: &Admitted, method: &Method) -> Result
             HttpVerb::Delete
         },
         method: None,
-        version_header: headers.get(VERSION_HEADER).and_then(|value| value.to_str().ok()),
+        version_header: headers.get(&VERSION_HEADER).and_then(|value| value.to_str().ok()),
         modern_meta: false,
-        session: headers.contains_key(SESSION_HEADER),
+        session: headers.contains_key(&SESSION_HEADER),
         accepts_events: true,
         old_sse: false,
     });
@@ -157,7 +158,7 @@ async fn sessions(front: &Front, admitted: &Admitted, method: &Method) -> Result
         }
         ClientEra::SessionEnd => {
             let session = receive::open_session(&front.gate, admitted)?;
-            here::end_session(&front.gate, endpoint, &session).await;
+            here::end_session(&front.gate, endpoint, session.id).await;
             Ok(Answer::Ended)
         }
         _ => Err(Refusal::Verb {
