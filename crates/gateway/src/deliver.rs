@@ -11,6 +11,7 @@ use gatepost_protocol::{
     logging::LogLevel,
     method::Method,
     translate::{self, CacheHints, ErrorFacts, ResultPlan, ResultProblem},
+    version::Era,
 };
 use http::StatusCode;
 use tokio::time::{Instant, sleep};
@@ -195,7 +196,10 @@ impl Exchange {
             client,
             // What one call returns may be kept by nobody unless its server says otherwise (eras.md section 7).
             hints: CacheHints::NONE,
-            server_info: facts.and_then(|facts| facts.server_info.as_deref()),
+            // A modern server says who it is itself, or has been told not to; a legacy one said it in its handshake.
+            server_info: facts
+                .filter(|facts| facts.era() == Era::Legacy)
+                .and_then(|facts| facts.server_info.as_deref()),
             drop_structured: self.drop_structured,
             task_id: None,
         }
