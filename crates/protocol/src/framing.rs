@@ -1,5 +1,7 @@
-//! Where one message ends and the next begins: lines on stdio, events on SSE, and large JSON bodies in chunks.
+//! Where one message ends and the next begins: lines on stdio, events on SSE, HTTP/1.1
+//! answers, and large JSON bodies in chunks.
 
+pub mod http1;
 mod lines;
 mod splice;
 pub mod sse;
