@@ -37,6 +37,9 @@ pub(super) fn begin(
     if splicer.seen() != Some(Seen::Result) {
         return Ok(Begun::Other(partial));
     }
+    if splicer.id().is_some() {
+        partial.check_id(splicer.id())?;
+    }
     exchange.answered();
     ready.reverse();
     let passing = Passing {
@@ -75,6 +78,8 @@ impl Passing {
                 }
                 None => {
                     self.splicer.finish()?;
+                    // Too late to say so: the client must not take what it got for an answer.
+                    self.partial.check_id(self.splicer.id())?;
                     self.ended = true;
                 }
             }

@@ -30,6 +30,9 @@ use super::{
 };
 use crate::Module;
 
+/// The id of a request that greets: nothing else is in flight.
+const GREETING_ID: u64 = 1;
+
 /// How a server is reached.
 pub(crate) enum Way {
     /// A program.
@@ -130,13 +133,20 @@ impl Connector {
         let greeting = greet(
             self.era,
             self.probe_timeout,
-            || self.ask(endpoint, true, Version::LATEST, greet::discover(1, &self.info)),
+            || {
+                self.ask(
+                    endpoint,
+                    true,
+                    Version::LATEST,
+                    greet::discover(GREETING_ID, &self.info),
+                )
+            },
             |version| {
                 self.ask(
                     endpoint,
                     false,
                     version,
-                    greet::initialize(1, version, b"", &self.info),
+                    greet::initialize(GREETING_ID, version, b"", &self.info),
                 )
             },
         );
@@ -195,7 +205,7 @@ impl Connector {
             Way::Url(endpoint, _) if old_sse => self.open_sse(endpoint, key).await,
             Way::Url(endpoint, _) => {
                 let version = known.map_or(Version::LATEST_LEGACY, |facts| facts.version);
-                let body = greet::initialize(1, version, &key.capabilities, self.introduction(key));
+                let body = greet::initialize(GREETING_ID, version, &key.capabilities, self.introduction(key));
                 let answer = self
                     .within_start(self.ask(endpoint, false, version, body))
                     .await??;
@@ -340,6 +350,7 @@ impl Connector {
             Ok(Reply::Events(body)) => {
                 let mut stream = super::http::EventStream::live(
                     body,
+                    GREETING_ID,
                     endpoint.context.clone(),
                     self.announcer.clone(),
                     None,

@@ -36,6 +36,22 @@ impl Facts {
             .is_ok_and(|members| members.get(&self.capabilities, "logging").is_some())
     }
 
+    /// Whether it declares that it tells of any change.
+    pub(crate) fn announces(&self) -> bool {
+        let raw = &self.capabilities;
+        let declares = |of: &str, what: &str| {
+            let members = json::object(raw, Span::all(raw)).ok();
+            let of = members.and_then(|members| members.get(raw, of));
+            let members = of.and_then(|of| json::object(raw, of).ok());
+            let what = members.and_then(|members| members.get(raw, what));
+            what.is_some_and(|what| what.of(raw) == b"true")
+        };
+        ["tools", "prompts", "resources"]
+            .into_iter()
+            .any(|list| declares(list, "listChanged"))
+            || declares("resources", "subscribe")
+    }
+
     /// A server that is known to speak `version` and has said nothing else.
     pub(crate) fn bare(version: Version) -> Self {
         Self {

@@ -39,6 +39,8 @@ pub struct Partial {
     /// How many more bytes are allowed.
     pub(crate) left: u64,
     pub(crate) context: Waiting,
+    /// The id of the request that this must answer.
+    pub(crate) asked: Option<u64>,
     /// Counts the call as in flight until the last byte.
     #[expect(dead_code, reason = "held, never read")]
     pub(crate) guard: Option<Guard>,
@@ -133,7 +135,21 @@ impl Partial {
         while let Some(chunk) = self.chunk().await? {
             whole.extend_from_slice(&chunk);
         }
-        super::http::parse_response(&whole.into(), &self.context)
+        let response = super::http::parse_response(&whole.into(), &self.context)?;
+        match self.asked {
+            Some(id) => super::http::answering(response, id, http::StatusCode::OK, &self.context),
+            None => Ok(response),
+        }
+    }
+
+    /// Whether a response under the raw id `named`, if any, is the one that was asked for.
+    pub(crate) fn check_id(&self, named: Option<&[u8]>) -> Result<(), CallError> {
+        match self.asked {
+            Some(id) if named != Some(id.to_string().as_bytes()) => {
+                Err(super::http::mistaken(named, id, &self.context))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The next piece after `head`; `None` at the end.

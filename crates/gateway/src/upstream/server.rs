@@ -34,6 +34,7 @@ use super::{
     outgoing::Outgoing,
     pool::{Key, Lease, Pool, Use},
     session::{self, Session},
+    watch::Heard,
 };
 use crate::{Module, metrics::ServerMetrics};
 
@@ -61,6 +62,8 @@ pub struct Server {
     pub(super) subscriptions: tokio::sync::Mutex<HashMap<Arc<str>, usize>>,
     /// The subscriptions changed, or a session began.
     pub(super) stirred: Notify,
+    /// What a modern server has agreed to tell of watched resources.
+    pub(super) heard: tokio::sync::watch::Sender<Heard>,
     /// A common session has existed before: the next one is a reconnection.
     connected_before: AtomicBool,
     stopping: tokio::sync::watch::Sender<bool>,
@@ -118,6 +121,7 @@ impl Server {
             offers: Mutex::default(),
             subscriptions: tokio::sync::Mutex::default(),
             stirred: Notify::new(),
+            heard: tokio::sync::watch::Sender::default(),
             connected_before: AtomicBool::new(false),
             stopping: tokio::sync::watch::channel(false).0,
         })
@@ -126,6 +130,10 @@ impl Server {
     /// Its name in the configuration.
     pub fn name(&self) -> &Arc<str> {
         &self.name
+    }
+
+    pub(super) fn me(&self) -> Weak<Self> {
+        Weak::clone(&self.me)
     }
 
     /// What is counted of its calls.
@@ -535,14 +543,14 @@ impl Server {
     }
 }
 
-/// Whether a call that was lost on the way may be sent again: the server may have acted on it, so only if that changes
-/// nothing (`eras.md` 4). A program that died is not started again for it: it may die of that very call.
 /// Whether the server had ended before it could read the request, as a process does that was killed while it was idle.
 fn was_not_processed(outcome: &Result<Incoming, CallError>) -> bool {
     let ended = |error: &CallError| error.retry_safe && matches!(error.cause, Cause::Ended(_));
     outcome.as_ref().err().is_some_and(ended)
 }
 
+/// Whether a call that was lost on the way may be sent again: the server may have acted on it, so only if that changes
+/// nothing (`eras.md` 4). A program that died is not started again for it: it may die of that very call.
 fn may_repeat(outcome: &Result<Incoming, CallError>, out: &Outgoing<'_>) -> bool {
     matches!(
         outcome,

@@ -41,6 +41,7 @@ use super::{
 use crate::{Module, Serving};
 
 mod flood;
+mod ids;
 mod level;
 mod probe;
 mod recorder;
@@ -192,6 +193,13 @@ fn events() -> (mpsc::UnboundedSender<String>, Answer) {
         .body(body)
         .unwrap();
     (sender, response)
+}
+
+/// The first event of a `subscriptions/listen` that grants these resources.
+fn acknowledged(uris: &str) -> String {
+    event(&format!(
+        r#"{{"jsonrpc":"2.0","method":"notifications/subscriptions/acknowledged","params":{{"notifications":{{"resourceSubscriptions":{uris}}}}}}}"#
+    ))
 }
 
 /// `BoxBody` wants `Sync`, which a stream that is only polled has no need of.
@@ -792,7 +800,8 @@ async fn a_watched_resource_is_counted_and_subscribed_again_on_a_new_session() {
 #[tokio::test]
 async fn a_modern_server_announces_on_its_listen_stream() {
     let (feeder, stream) = events();
-    let streams = Mutex::new(VecDeque::from([stream]));
+    let (wider, second) = events();
+    let streams = Mutex::new(VecDeque::from([stream, second]));
     let backend = Backend::start(move |seen| {
         modern(seen, |seen| match seen.method().as_str() {
             "subscriptions/listen" => streams.lock().unwrap().pop_front().unwrap_or_else(|| events().1),
@@ -804,14 +813,16 @@ async fn a_modern_server_announces_on_its_listen_stream() {
     let mut changes = server.changes();
     let watching = Arc::clone(&server);
     let watch = tokio::spawn(async move { watching.watch().await });
+    feeder.send(acknowledged("[]")).unwrap();
     feeder
         .send(event(
             r#"{"jsonrpc":"2.0","method":"notifications/prompts/list_changed"}"#,
         ))
         .unwrap();
     assert_eq!(changes.recv().await.unwrap(), Change::Prompts);
-    // A wider filter means another stream.
-    server.subscribe("a:b").await.unwrap();
+    // A wider filter means another stream, which is open before the first one is closed.
+    let subscribing = Arc::clone(&server);
+    let subscribed = tokio::spawn(async move { subscribing.subscribe("a:b").await });
     while backend.seen("subscriptions/listen").len() < 2 {
         tokio::task::yield_now().await;
     }
@@ -822,6 +833,51 @@ async fn a_modern_server_announces_on_its_listen_stream() {
             .windows(31)
             .any(|window| window == br#""resourceSubscriptions":["a:b"]"#)
     );
+    feeder
+        .send(event(
+            r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#,
+        ))
+        .unwrap();
+    assert_eq!(changes.recv().await.unwrap(), Change::Tools);
+    assert!(!subscribed.is_finished());
+    wider.send(acknowledged(r#"["a:b"]"#)).unwrap();
+    subscribed.await.unwrap().unwrap();
+    feeder.closed().await;
+    wider
+        .send(event(
+            r#"{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"a:b"}}"#,
+        ))
+        .unwrap();
+    assert_eq!(changes.recv().await.unwrap(), Change::Updated("a:b".into()));
+    server.stop(Duration::from_secs(1)).await;
+    watch.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_resource_that_a_modern_server_does_not_grant_is_not_watched() {
+    let (feeder, stream) = events();
+    let streams = Mutex::new(VecDeque::from([stream]));
+    let backend = Backend::start(move |seen| {
+        modern(seen, |seen| {
+            match (seen.method().as_str(), streams.lock().unwrap().pop_front()) {
+                ("subscriptions/listen", Some(stream)) => stream,
+                ("subscriptions/listen", None) => answer(404, "text/plain", "no more"),
+                _ => result(seen, "{}"),
+            }
+        })
+    })
+    .await;
+    let server = backend.server("");
+    let watching = Arc::clone(&server);
+    let watch = tokio::spawn(async move { watching.watch().await });
+    feeder.send(acknowledged("[]")).unwrap();
+    while backend.seen("subscriptions/listen").is_empty() {
+        tokio::task::yield_now().await;
+    }
+    assert!(server.subscribe("a:b").await.is_err());
+    while !server.subscriptions.lock().await.is_empty() {
+        tokio::task::yield_now().await;
+    }
     server.stop(Duration::from_secs(1)).await;
     watch.await.unwrap();
 }

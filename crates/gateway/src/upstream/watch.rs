@@ -3,11 +3,16 @@
 //! A local process is not started for this, and not kept from its idle stop: it announces while it runs, and counts as
 //! changed when it starts again. Only watched resources keep it alive.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    pin::pin,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use gatepost_protocol::{
-    envelope::{Message, Outcome},
+    envelope::{Message, Notification, Outcome},
     json,
     method::Method,
     version::Era,
@@ -17,8 +22,11 @@ use super::{
     CallError, Cause, backoff,
     change::Change,
     connect::Way,
-    incoming::response_of,
-    pool::{Key, Use},
+    facts::Facts,
+    http::{Listening, ModernServer},
+    incoming::{Waiting, response_of},
+    pipe::{Pipe, Ticket},
+    pool::{Key, Lease, Use},
     server::{Manner, Server},
     session::{self, Link, Session},
 };
@@ -27,6 +35,8 @@ use super::{
 const SETTLED: Duration = Duration::from_secs(10);
 /// How often a server without a change stream is looked at.
 const QUIET: Duration = Duration::from_secs(60);
+/// How long a server may take to acknowledge a stream before it counts as open without.
+const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(2);
 
 impl Server {
     /// Keeps hearing of changes until the server is stopped.
@@ -70,6 +80,7 @@ impl Server {
                 Err(error) => tracing::debug!(server = &**self.name(), %error, "hearing of changes ended"),
             }
             lost = true;
+            self.heard.send_replace(Heard::default());
             failures = if began.elapsed() > SETTLED {
                 1
             } else {
@@ -85,7 +96,7 @@ impl Server {
         if let Some(manner) = self.manner()
             && let Manner::Modern(server) = &*manner
         {
-            return self.listen_over_http(server, facts.version, lost).await;
+            return self.hear(Line::Http(server), &facts, &mut None, lost).await;
         }
         let lease = self.lease(&Key::default(), Use::Shared).await?;
         let session = Arc::clone(lease.session());
@@ -102,36 +113,13 @@ impl Server {
             Link::Pipe(pipe) => {
                 let keep =
                     !self.subscriptions.lock().await.is_empty() || matches!(self.connector.way, Way::Url(..));
-                let lease = keep.then_some(lease);
+                let mut lease = keep.then_some(lease);
                 let pipe = Arc::clone(pipe);
+                if facts.era() == Era::Modern {
+                    return self.hear(Line::Pipe(pipe), &facts, &mut lease, lost).await;
+                }
                 // Made before what it guards is read, so that no change falls between.
                 let mut stirred = Box::pin(self.stirred.notified());
-                if facts.era() == Era::Modern {
-                    let filter = self.filter().await;
-                    let request = self.question(Method::SubscriptionsListen, &filter)?;
-                    let out = self.own(&request);
-                    let ticket = pipe.call(true, |id| out.compose(facts.version, id)).await;
-                    let mut ticket = ticket.map_err(|fault| self.context.fault(fault, false))?;
-                    let outcome = loop {
-                        tokio::select! {
-                            message = ticket.next() => match message {
-                                Ok(Message::Response(response)) if response.result().is_none() => break Ended::Quiet,
-                                Ok(Message::Response(_)) => break Ended::Changed,
-                                Ok(_) => {}
-                                Err(fault) => return Err(self.context.fault(fault, true)),
-                            },
-                            () = &mut stirred => {
-                                stirred = Box::pin(self.stirred.notified());
-                                if self.filter().await != filter {
-                                    ticket.cancel("another filter");
-                                    break Ended::Changed;
-                                }
-                            }
-                        }
-                    };
-                    drop(lease);
-                    return Ok(outcome);
-                }
                 // A legacy server announces on the pipe itself, which reads anyway.
                 loop {
                     tokio::select! {
@@ -150,96 +138,204 @@ impl Server {
         }
     }
 
-    async fn listen_over_http(
+    /// Hears of a modern server's changes on a `subscriptions/listen` of the gate's own. When more or less is wanted,
+    /// another one is opened before this one is closed, so that nothing is missed between them (`eras.md` 6).
+    async fn hear(
         &self,
-        server: &super::http::ModernServer,
-        version: gatepost_protocol::version::Version,
+        line: Line<'_>,
+        facts: &Facts,
+        lease: &mut Option<Lease<Session>>,
         lost: bool,
     ) -> Result<Ended, CallError> {
         // Made before what it guards is read, so that no change falls between.
         let mut stirred = Box::pin(self.stirred.notified());
-        let filter = self.filter().await;
-        let request = self.question(Method::SubscriptionsListen, &filter)?;
-        let out = self.own(&request);
-        let mut listening = match server.listen(&out, version).await {
-            Ok(listening) => listening,
-            // It does not offer the stream.
-            Err(CallError {
-                cause:
-                    Cause::Handshake(_)
-                    | Cause::Http {
-                        status: 404 | 405, ..
-                    },
-                ..
-            }) => {
-                return Ok(Ended::Quiet);
-            }
-            Err(error) => return Err(error),
+        let mut wanted = self.wanted().await;
+        // A server behind a URL may be asked in vain; a program would complain in its log.
+        if matches!(line, Line::Pipe(_)) && wanted.is_empty() && !facts.announces() {
+            return Ok(Ended::Quiet);
+        }
+        let Opening::Open(mut hearing, granted) = self.begin(&line, facts, &wanted).await? else {
+            self.heard.send_replace(Heard {
+                asked: wanted,
+                granted: Vec::new(),
+            });
+            return Ok(Ended::Quiet);
         };
+        self.settle(&wanted, granted);
         if lost {
             // Something may have been missed.
             self.announcer.announce(Change::Reconnected);
-            for uri in self.subscriptions.lock().await.keys() {
+            for uri in &wanted {
                 self.announcer.announce(Change::Updated(Arc::clone(uri)));
             }
         }
         loop {
             tokio::select! {
-                message = listening.next() => match message? {
+                message = hearing.next(&self.context) => match message? {
                     Message::Response(response) => {
                         return match response.outcome() {
                             Outcome::Error { .. } => Ok(Ended::Quiet),
                             // The server ends the stream in order, as for a restart.
-                            Outcome::Result(_) => Err(self.context.error(Cause::Ended("it ended the stream".to_owned()), true)),
+                            Outcome::Result(_) => Err(self.stream_ended()),
                         };
                     }
-                    Message::Notification(_) | Message::Request(_) => {}
+                    Message::Notification(notification) => self.settle(&wanted, granted_in(&notification)),
+                    Message::Request(_) => {}
                 },
                 () = &mut stirred => {
                     stirred = Box::pin(self.stirred.notified());
-                    if self.filter().await != filter {
+                    let now = self.wanted().await;
+                    if let Line::Pipe(pipe) = &line
+                        && !self.keeps(lease, !now.is_empty(), pipe).await?
+                    {
                         return Ok(Ended::Changed);
+                    }
+                    if now == wanted {
+                        self.heard.send_if_modified(|heard| {
+                            let stale = heard.asked != wanted && !heard.asked.is_empty();
+                            if stale {
+                                heard.asked.clone_from(&wanted);
+                            }
+                            stale
+                        });
+                        continue;
+                    }
+                    let mut over = false;
+                    let opened = {
+                        let mut opening = pin!(self.begin(&line, facts, &now));
+                        loop {
+                            tokio::select! {
+                                biased;
+                                opened = &mut opening => break opened?,
+                                message = hearing.next(&self.context), if !over => over = is_last(&message),
+                            }
+                        }
+                    };
+                    match opened {
+                        Opening::Open(next, granted) => {
+                            // What the old stream has brought already is not dropped with it.
+                            while !over && let Some(message) = hearing.next(&self.context).now_or_never() {
+                                over = is_last(&message);
+                            }
+                            std::mem::replace(&mut hearing, next).close();
+                            wanted = now;
+                            self.settle(&wanted, granted);
+                        }
+                        Opening::Refused if over => return Err(self.stream_ended()),
+                        // It goes on telling what it told; whoever waits for more learns that it will not come.
+                        Opening::Refused => {
+                            self.heard.send_modify(|heard| heard.asked = now);
+                        }
                     }
                 }
             }
         }
     }
 
-    /// The `params` of a `subscriptions/listen` for all that is wanted now.
-    async fn filter(&self) -> Vec<u8> {
-        let subscriptions = self.subscriptions.lock().await;
-        let mut uris: Vec<_> = subscriptions.keys().collect();
-        uris.sort_unstable();
-        let mut raw =
-            br#"{"notifications":{"toolsListChanged":true,"promptsListChanged":true,"resourcesListChanged":true"#.to_vec();
-        if !uris.is_empty() {
-            raw.extend_from_slice(br#","resourceSubscriptions":["#);
-            for (place, uri) in uris.into_iter().enumerate() {
-                if place > 0 {
-                    raw.push(b',');
-                }
-                json::quote_into(&mut raw, uri);
+    /// Asks a modern server for a stream and waits a little for its acknowledgement.
+    async fn begin(&self, line: &Line<'_>, facts: &Facts, wanted: &[Arc<str>]) -> Result<Opening, CallError> {
+        let request = self.question(Method::SubscriptionsListen, &filter(wanted))?;
+        let out = self.own(&request);
+        let mut hearing = match line {
+            Line::Http(server) => match server.listen(&out, facts.version).await {
+                Ok(listening) => Hearing::Http(Box::new(listening)),
+                // It does not offer the stream.
+                Err(CallError {
+                    cause:
+                        Cause::Handshake(_)
+                        | Cause::Http {
+                            status: 404 | 405, ..
+                        },
+                    ..
+                }) => return Ok(Opening::Refused),
+                Err(error) => return Err(error),
+            },
+            Line::Pipe(pipe) => {
+                let ticket = pipe.call(true, |id| out.compose(facts.version, id)).await;
+                Hearing::Pipe(ticket.map_err(|fault| self.context.fault(fault, false))?)
             }
-            raw.push(b']');
+        };
+        match tokio::time::timeout(ACKNOWLEDGED_WITHIN, hearing.next(&self.context)).await {
+            Ok(Ok(Message::Response(response))) => match response.outcome() {
+                Outcome::Error { .. } => Ok(Opening::Refused),
+                Outcome::Result(_) => Err(self.stream_ended()),
+            },
+            Ok(Ok(Message::Notification(first))) => Ok(Opening::Open(hearing, granted_in(&first))),
+            // It may still come.
+            Ok(Ok(Message::Request(_))) | Err(_) => Ok(Opening::Open(hearing, None)),
+            Ok(Err(error)) => Err(error),
         }
-        raw.extend_from_slice(b"}}");
-        raw
     }
 
-    /// Watches a resource. Counted: the server hears of the first watcher and of the last that leaves.
+    /// Keeps a process from its idle stop while resources are watched on it. False if it is another one by now.
+    async fn keeps(
+        &self,
+        lease: &mut Option<Lease<Session>>,
+        keep: bool,
+        pipe: &Arc<Pipe>,
+    ) -> Result<bool, CallError> {
+        if !keep {
+            *lease = None;
+        } else if lease.is_none() {
+            let fresh = self.lease(&Key::default(), Use::Shared).await?;
+            let same = matches!(&fresh.session().link, Link::Pipe(other) if Arc::ptr_eq(pipe, other));
+            *lease = Some(fresh);
+            return Ok(same);
+        }
+        Ok(true)
+    }
+
+    /// The server has agreed to `granted` out of `asked`; `None` while it has said nothing.
+    fn settle(&self, asked: &[Arc<str>], granted: Option<Vec<Arc<str>>>) {
+        if let Some(granted) = granted {
+            self.heard.send_replace(Heard {
+                asked: asked.to_vec(),
+                granted,
+            });
+        }
+    }
+
+    fn stream_ended(&self) -> CallError {
+        self.context
+            .error(Cause::Ended("it ended the stream".to_owned()), true)
+    }
+
+    /// The resources to watch now, in order.
+    async fn wanted(&self) -> Vec<Arc<str>> {
+        let mut uris: Vec<_> = self.subscriptions.lock().await.keys().cloned().collect();
+        uris.sort_unstable();
+        uris
+    }
+
+    /// Watches a resource. Counted: the server hears of the first watcher and of the last that leaves. Returns when the
+    /// server has agreed; given up before, nothing is watched.
     pub(crate) async fn subscribe(&self, uri: &str) -> Result<(), CallError> {
         let facts = self.facts().await?;
         let mut subscriptions = self.subscriptions.lock().await;
-        if let Some(count) = subscriptions.get_mut(uri) {
-            *count += 1;
-            return Ok(());
-        }
-        if facts.era() == Era::Legacy {
+        if facts.era() == Era::Legacy && !subscriptions.contains_key(uri) {
             self.tell_subscription(Method::ResourcesSubscribe, uri).await?;
         }
-        subscriptions.insert(uri.into(), 1);
+        let count = subscriptions.entry(uri.into()).or_insert(0);
+        *count += 1;
+        let first = *count == 1;
         drop(subscriptions);
-        self.stirred.notify_waiters();
+        let mut undo = Undo(Some((self.me(), uri.into())));
+        // Of an earlier filter than the one that is asked for now.
+        let mut heard = self.heard.subscribe();
+        if first {
+            self.stirred.notify_waiters();
+        }
+        if facts.era() == Era::Modern {
+            let about = |uris: &[Arc<str>]| uris.iter().any(|other| **other == *uri);
+            let settled = self.context.within(heard.wait_for(|heard| about(&heard.asked)));
+            // The sender lives as long as `self`.
+            let granted = settled.await?.is_ok_and(|heard| about(&heard.granted));
+            if !granted {
+                let text = format!("it does not tell of changes of `{uri}`");
+                return Err(self.context.error(Cause::Violation(text), true));
+            }
+        }
+        undo.0 = None;
         Ok(())
     }
 
@@ -309,6 +405,104 @@ enum Ended {
     Changed,
     /// The server has no such stream.
     Quiet,
+}
+
+/// What of the watched resources a modern server knows, and what it agreed to tell.
+#[derive(Debug, Default)]
+pub(super) struct Heard {
+    asked: Vec<Arc<str>>,
+    granted: Vec<Arc<str>>,
+}
+
+/// Where a modern server is asked for a stream.
+enum Line<'a> {
+    Http(&'a ModernServer),
+    Pipe(Arc<Pipe>),
+}
+
+/// An open stream of a modern server's changes, which are announced as they come.
+enum Hearing {
+    Http(Box<Listening>),
+    Pipe(Ticket),
+}
+
+/// What became of asking for a stream.
+enum Opening {
+    /// It is open. What was granted, once that is acknowledged.
+    Open(Hearing, Option<Vec<Arc<str>>>),
+    /// The server has no such stream.
+    Refused,
+}
+
+impl Hearing {
+    /// What is no change: the acknowledgement, or the response that ends it. Cancel safe.
+    async fn next(&mut self, context: &Waiting) -> Result<Message, CallError> {
+        match self {
+            Self::Http(listening) => listening.next().await,
+            Self::Pipe(ticket) => ticket.next().await.map_err(|fault| context.fault(fault, true)),
+        }
+    }
+
+    /// Gives the stream up. Over HTTP the connection says so.
+    fn close(self) {
+        if let Self::Pipe(ticket) = self {
+            ticket.cancel("another filter");
+        }
+    }
+}
+
+/// Unsubscribes unless it is taken away: a subscriber that gave up must leave no count behind.
+struct Undo(Option<(Weak<Server>, Arc<str>)>);
+
+impl Drop for Undo {
+    fn drop(&mut self) {
+        if let Some((server, uri)) = self.0.take()
+            && let Some(server) = server.upgrade()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn(async move { server.unsubscribe(&uri).await });
+        }
+    }
+}
+
+fn is_last(message: &Result<Message, CallError>) -> bool {
+    matches!(message, Err(_) | Ok(Message::Response(_)))
+}
+
+/// The URIs in an acknowledgement. Source: 2026-07-28 basic/patterns/subscriptions#Acknowledgment.
+fn granted_in(notification: &Notification) -> Option<Vec<Arc<str>>> {
+    if notification.known_method() != Some(Method::SubscriptionsAcknowledged) {
+        return None;
+    }
+    let raw = notification.raw();
+    let uris = notification
+        .param("notifications")
+        .and_then(|granted| json::object(raw, granted).ok())
+        .and_then(|granted| granted.get(raw, "resourceSubscriptions"));
+    let texts = uris
+        .into_iter()
+        .flat_map(|uris| json::items(raw, uris))
+        .filter_map(|uri| json::text(raw, uri));
+    Some(texts.map(|uri| Arc::from(&*uri)).collect())
+}
+
+/// The `params` of a `subscriptions/listen` for all lists and these resources.
+fn filter(uris: &[Arc<str>]) -> Vec<u8> {
+    let mut raw =
+        br#"{"notifications":{"toolsListChanged":true,"promptsListChanged":true,"resourcesListChanged":true"#
+            .to_vec();
+    if !uris.is_empty() {
+        raw.extend_from_slice(br#","resourceSubscriptions":["#);
+        for (place, uri) in uris.iter().enumerate() {
+            if place > 0 {
+                raw.push(b',');
+            }
+            json::quote_into(&mut raw, uri);
+        }
+        raw.push(b']');
+    }
+    raw.extend_from_slice(b"}}");
+    raw
 }
 
 fn uri_params(uri: &str) -> Bytes {

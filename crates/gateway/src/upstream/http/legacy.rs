@@ -25,7 +25,7 @@ use super::{
     super::{
         CallError, Cause,
         change::{Announcer, change_of},
-        incoming::{Events, Incoming, Source},
+        incoming::{Events, Incoming, Partial, Source},
         level::InUse,
         outgoing::{Outgoing, Wish},
         pipe::cancelled,
@@ -34,7 +34,7 @@ use super::{
     },
     Body, Endpoint, LAST_EVENT_ID, PROTOCOL_VERSION, Reply, SESSION_ID,
     modern::failed,
-    reply::read_reply,
+    reply::{answering, read_reply},
     stream::{EventSource, EventStream, StreamEnd, refusal},
     version_header,
 };
@@ -178,16 +178,20 @@ impl LegacySession {
             self.read(self.endpoint.send(request).await?).await
         };
         match reply? {
-            Reply::Response(_, response) => {
+            Reply::Response(status, response) => {
                 call.answered();
-                Ok(Incoming::Whole(response))
+                answering(response, id, status, context).map(Incoming::Whole)
             }
             Reply::Partial(partial) => {
                 call.answered();
-                Ok(Incoming::Partial(partial))
+                Ok(Incoming::Partial(Partial {
+                    asked: Some(id),
+                    ..partial
+                }))
             }
             Reply::Events(body) => {
-                let mut stream = EventStream::live(body, context.clone(), self.announcer.clone(), Some(call));
+                let mut stream =
+                    EventStream::live(body, id, context.clone(), self.announcer.clone(), Some(call));
                 match context.within(stream.next()).await?? {
                     Message::Response(response) => Ok(Incoming::Whole(response)),
                     first => Ok(Incoming::Events(Events {
@@ -378,6 +382,11 @@ fn speaks_of_session(response: &Response) -> bool {
 }
 
 impl LegacyCall {
+    /// The id of its request.
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
     pub(crate) fn session(&self) -> &Arc<LegacySession> {
         &self.session
     }

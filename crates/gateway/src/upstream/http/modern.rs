@@ -10,11 +10,11 @@ use super::{
     super::{
         CallError, Cause,
         change::Announcer,
-        incoming::{Events, Incoming, Source},
+        incoming::{Events, Incoming, Partial, Source},
         outgoing::Outgoing,
     },
     Body, Endpoint, METHOD, NAME, PROTOCOL_VERSION, Reply,
-    reply::read_reply,
+    reply::{answering, read_reply},
     stream::EventStream,
     version_header,
 };
@@ -47,18 +47,23 @@ impl ModernServer {
         let context = &self.endpoint.context;
         let response = self.endpoint.send(self.request(out, version, id)).await?;
         match read_reply(response, context).await? {
-            Reply::Response(_, response) => Ok(Incoming::Whole(response)),
-            Reply::Partial(partial) => Ok(Incoming::Partial(partial)),
-            Reply::Events(body) => Box::pin(self.stream(body)).await,
+            Reply::Response(status, response) => {
+                answering(response, id, status, context).map(Incoming::Whole)
+            }
+            Reply::Partial(partial) => Ok(Incoming::Partial(Partial {
+                asked: Some(id),
+                ..partial
+            })),
+            Reply::Events(body) => Box::pin(self.stream(body, id)).await,
             Reply::Empty => Err(context.error(Cause::Nonsense("an empty body".to_owned()), false)),
             Reply::Failed { status, detail } => Err(failed(&self.endpoint, status, detail)),
         }
     }
 
     /// An answer in events. Most hold nothing but the response, and there is nothing to pass on before the first message.
-    async fn stream(&self, body: Body) -> Result<Incoming, CallError> {
+    async fn stream(&self, body: Body, id: u64) -> Result<Incoming, CallError> {
         let context = &self.endpoint.context;
-        let mut stream = EventStream::live(body, context.clone(), self.announcer.clone(), None);
+        let mut stream = EventStream::live(body, id, context.clone(), self.announcer.clone(), None);
         match context.within(stream.next()).await?? {
             Message::Response(response) => Ok(Incoming::Whole(response)),
             first => Ok(Incoming::Events(Events {
@@ -78,7 +83,7 @@ impl ModernServer {
         let response = self.endpoint.send(self.request(out, version, id)).await?;
         match read_reply(response, context).await? {
             Reply::Events(body) => Ok(Listening {
-                events: EventStream::live(body, context.clone(), self.announcer.clone(), None),
+                events: EventStream::live(body, id, context.clone(), self.announcer.clone(), None),
             }),
             Reply::Response(_, response) => {
                 let text = response.error_message().unwrap_or_default().into_owned();

@@ -119,6 +119,7 @@ pub(crate) async fn read_reply(
                     rest: body,
                     left,
                     context: context.clone(),
+                    asked: None,
                     guard: None,
                 }));
             }
@@ -201,6 +202,37 @@ pub(crate) fn parse_response(raw: &Bytes, context: &Waiting) -> Result<Response,
             .ok_or_else(|| nonsense("an array without a response".to_owned())),
         Err(error) => Err(nonsense(error.to_string())),
     }
+}
+
+/// `response`, if it is the one to the request `id`. An error may come without an id, and with an error's `status` under any:
+/// whoever refuses a request before reading it cannot know its id, and some make one up.
+pub(crate) fn answering(
+    response: Response,
+    id: u64,
+    status: StatusCode,
+    context: &Waiting,
+) -> Result<Response, CallError> {
+    let error = response.result().is_none();
+    match response.id() {
+        Some(named) if named.as_u64() == Some(id) => Ok(response),
+        None if error => Ok(response),
+        _ if error && !status.is_success() => Ok(response),
+        named => Err(mistaken(
+            named.map(gatepost_protocol::envelope::RawId::bytes),
+            id,
+            context,
+        )),
+    }
+}
+
+/// The error of a response under the id `named` to the request `id`.
+pub(crate) fn mistaken(named: Option<&[u8]>, id: u64, context: &Waiting) -> CallError {
+    let named = named.map(|named| String::from_utf8_lossy(&named[..named.len().min(64)]).into_owned());
+    let text = format!(
+        "it answered the request {id} with a response to {}",
+        named.as_deref().unwrap_or("none")
+    );
+    context.error(Cause::Violation(text), false)
 }
 
 /// What a useless answer was, on one line.

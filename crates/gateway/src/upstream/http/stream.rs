@@ -5,12 +5,13 @@ use std::{sync::Arc, time::Duration};
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
 use gatepost_protocol::{
-    envelope::{Message, Request},
+    envelope::{Message, Request, Response},
     error::{self, METHOD_NOT_FOUND},
     framing::sse::{SseDecoder, SseEvent},
     json::Strictness,
     method::Method,
 };
+use http::StatusCode;
 
 use super::{
     super::{
@@ -20,6 +21,7 @@ use super::{
     },
     client::Body,
     legacy::{LegacyCall, LegacySession},
+    reply::answering,
 };
 
 /// How long after its response a stream may stay open before its connection is given up.
@@ -108,6 +110,8 @@ impl EventSource {
 /// The event stream of one call.
 pub(crate) struct EventStream {
     state: State,
+    /// The id of the call's request.
+    id: u64,
     context: Waiting,
     announcer: Announcer,
     /// Of a legacy call: where its questions are answered, and how it goes on when the stream breaks.
@@ -120,13 +124,14 @@ enum State {
     /// The answer's head is not here yet, but the server already asks something on another stream.
     Pending(super::legacy::Pending),
     Live(Box<EventSource>),
-    /// A whole answer, to be given out next.
-    Whole(Option<Box<Message>>),
+    /// Everything was given out.
+    Done,
 }
 
 impl EventStream {
     pub(crate) fn live(
         body: Body,
+        id: u64,
         context: Waiting,
         announcer: Announcer,
         legacy: Option<LegacyCall>,
@@ -134,6 +139,7 @@ impl EventStream {
         let source = EventSource::new(body, context.limit);
         Self {
             state: State::Live(Box::new(source)),
+            id,
             context,
             announcer,
             legacy,
@@ -149,6 +155,7 @@ impl EventStream {
     ) -> Self {
         Self {
             state: State::Pending(pending),
+            id: legacy.id(),
             context,
             announcer,
             legacy: Some(legacy),
@@ -168,7 +175,9 @@ impl EventStream {
                 },
             };
             let data = match received {
-                Ok(Received::Message(message)) => return Ok(*message),
+                Ok(Received::Response(status, response)) => {
+                    return answering(*response, self.id, status, &self.context).map(Message::Response);
+                }
                 Ok(Received::Data(data)) => {
                     if let Some(call) = &mut self.legacy {
                         call.heard();
@@ -187,13 +196,14 @@ impl EventStream {
             }
             match Message::parse(data, Strictness::Server) {
                 Ok(Message::Response(response)) => {
-                    if let State::Live(source) = std::mem::replace(&mut self.state, State::Whole(None)) {
+                    if let State::Live(source) = std::mem::replace(&mut self.state, State::Done) {
                         source.finish();
                     }
                     if let Some(call) = &mut self.legacy {
                         call.answered();
                     }
-                    return Ok(Message::Response(response));
+                    return answering(response, self.id, StatusCode::OK, &self.context)
+                        .map(Message::Response);
                 }
                 Ok(Message::Notification(notification)) => match change_of(&notification) {
                     Some(change) => self.announcer.announce(change),
@@ -263,7 +273,7 @@ impl EventStream {
 
 enum Received {
     Data(Bytes),
-    Message(Box<Message>),
+    Response(StatusCode, Box<Response>),
 }
 
 impl State {
@@ -276,16 +286,11 @@ impl State {
                         .await
                         .map(|event| Received::Data(event.message().cloned().unwrap_or_default()));
                 }
-                Self::Whole(message) => {
-                    return message
-                        .take()
-                        .map(Received::Message)
-                        .ok_or_else(|| StreamEnd::Over("the answer was already taken".to_owned()));
-                }
+                Self::Done => return Err(StreamEnd::Over("the answer was already taken".to_owned())),
                 Self::Pending(pending) => match pending.await {
-                    Ok(super::Reply::Response(_, response)) => {
-                        *self = Self::Whole(None);
-                        return Ok(Received::Message(Box::new(Message::Response(response))));
+                    Ok(super::Reply::Response(status, response)) => {
+                        *self = Self::Done;
+                        return Ok(Received::Response(status, Box::new(response)));
                     }
                     Ok(super::Reply::Events(body)) => {
                         *self = Self::Live(Box::new(EventSource::new(body, context.limit)));
