@@ -143,7 +143,8 @@ fn server(name: String, form: ServerForm, place: &Place, findings: &mut Findings
             });
     let effects = EffectRules {
         declared: effects.collect(),
-        trust_annotations: form.trust_annotations,
+        // What a module says of itself is part of this program.
+        trust_annotations: form.trust_annotations.unwrap_or(form.module.is_some()),
     };
 
     let kinds = [

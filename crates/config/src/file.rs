@@ -87,8 +87,9 @@ settings! {
         pub(crate) isolation: Isolation = "shared",
         /// The most calls at once; further ones wait, within their timeout. Default: no bound.
         pub(crate) concurrency: Option<NonZeroU32>,
-        /// Whether the server's own hints about what its tools do are believed where `effects` says nothing.
-        pub(crate) trust_annotations: bool = false,
+        /// Whether the server's own hints about what its tools do are believed where `effects` says nothing. Default:
+        /// `true` for a `module`, whose hints are the gate's own, `false` for every other server.
+        pub(crate) trust_annotations: Option<bool>,
         /// What the server's tools do, by patterns on their own names; the first that matches decides. What no pattern
         /// names counts as destructive.
         pub(crate) effects: Named<Effect>,

@@ -33,6 +33,21 @@ fn check(text: &str, problems: &[&str]) {
 }
 
 #[test]
+fn only_modules_are_believed_without_being_told_so() {
+    let config = good(
+        "servers: { m: { module: files }, doubted: { module: files, trust_annotations: false }, \
+         p: { command: p }, u: { url: 'https://h/' }, believed: { command: p, trust_annotations: true } }",
+    );
+    let believed: Vec<&str> = config
+        .servers
+        .iter()
+        .filter(|server| server.effects.trust_annotations)
+        .map(|server| server.name.as_str())
+        .collect();
+    assert_eq!(believed, ["m", "believed"]);
+}
+
+#[test]
 fn nothing_is_a_configuration() {
     let config = good("");
     assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
