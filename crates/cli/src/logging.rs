@@ -19,13 +19,13 @@ pub(crate) fn start(telemetry: &Telemetry) -> Result<(), Failure> {
         LogForm::Auto => !terminal,
     };
     let level = telemetry.level.as_str();
-    // The SDK of the modules tells of every connection at `info`, which is the gate's own affair.
-    let default = if telemetry.level == LogLevel::Info {
-        "info,rmcp=warn"
-    } else {
-        level
+    // The SDK of the modules tells of every connection at `info` and of every refusal at `warn`; the gate says itself what
+    // of that matters.
+    let default = match telemetry.level {
+        LogLevel::Info | LogLevel::Warn => format!("{level},rmcp=error"),
+        _ => level.to_owned(),
     };
-    install(filter(default)?, json);
+    install(filter(&default)?, json);
     Ok(())
 }
 
