@@ -154,14 +154,14 @@ impl Server {
         if matches!(line, Line::Pipe(_)) && wanted.is_empty() && !facts.announces() {
             return Ok(Ended::Quiet);
         }
-        let Opening::Open(mut hearing, granted) = self.begin(&line, facts, &wanted).await? else {
+        let Opening::Open(mut hearing, mut agreed) = self.begin(&line, facts, &wanted).await? else {
             self.heard.send_replace(Heard {
                 asked: wanted,
                 granted: Vec::new(),
             });
             return Ok(Ended::Quiet);
         };
-        self.settle(&wanted, granted);
+        self.settle(&wanted, agreed.as_ref());
         if lost {
             // Something may have been missed.
             self.announcer.announce(Change::Reconnected);
@@ -179,7 +179,10 @@ impl Server {
                             Outcome::Result(_) => Err(self.stream_ended()),
                         };
                     }
-                    Message::Notification(notification) => self.settle(&wanted, granted_in(&notification)),
+                    Message::Notification(notification) => {
+                        agreed = granted_in(&notification).or(agreed);
+                        self.settle(&wanted, agreed.as_ref());
+                    }
                     Message::Request(_) => {}
                 },
                 () = &mut stirred => {
@@ -191,13 +194,8 @@ impl Server {
                         return Ok(Ended::Changed);
                     }
                     if now == wanted {
-                        self.heard.send_if_modified(|heard| {
-                            let stale = heard.asked != wanted && !heard.asked.is_empty();
-                            if stale {
-                                heard.asked.clone_from(&wanted);
-                            }
-                            stale
-                        });
+                        // Somebody may have left and come back meanwhile.
+                        self.settle(&wanted, agreed.as_ref());
                         continue;
                     }
                     let mut over = false;
@@ -218,8 +216,8 @@ impl Server {
                                 over = is_last(&message);
                             }
                             std::mem::replace(&mut hearing, next).close();
-                            wanted = now;
-                            self.settle(&wanted, granted);
+                            (wanted, agreed) = (now, granted);
+                            self.settle(&wanted, agreed.as_ref());
                         }
                         Opening::Refused if over => return Err(self.stream_ended()),
                         // It goes on telling what it told; whoever waits for more learns that it will not come.
@@ -286,11 +284,11 @@ impl Server {
     }
 
     /// The server has agreed to `granted` out of `asked`; `None` while it has said nothing.
-    fn settle(&self, asked: &[Arc<str>], granted: Option<Vec<Arc<str>>>) {
+    fn settle(&self, asked: &[Arc<str>], granted: Option<&Vec<Arc<str>>>) {
         if let Some(granted) = granted {
             self.heard.send_replace(Heard {
                 asked: asked.to_vec(),
-                granted,
+                granted: granted.clone(),
             });
         }
     }
@@ -350,6 +348,9 @@ impl Server {
             return;
         }
         subscriptions.remove(uri);
+        // Whoever comes back must wait until the server knows of it again.
+        self.heard
+            .send_modify(|heard| heard.asked.retain(|other| **other != *uri));
         let legacy = self.known().is_some_and(|facts| facts.era() == Era::Legacy);
         // A process that is not running has nothing to forget.
         if legacy
