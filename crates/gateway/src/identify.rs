@@ -7,7 +7,7 @@ use gatepost_policy::Principal;
 
 use crate::{gate::Gate, inbound::Arrival, refusal::Refusal};
 
-/// Proof that somebody answered for this message. Only [`identify`] makes it.
+/// Proof that somebody answered for this message. Only `identify` makes it.
 ///
 /// ```compile_fail
 /// use gatepost_gateway::stages::Identified;

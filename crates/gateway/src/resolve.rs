@@ -20,7 +20,7 @@ use crate::{
     upstream::{CallError, Cause, Server},
 };
 
-/// A request whose target is known. Only [`resolve`] makes it.
+/// A request whose target is known. Only `resolve` makes it.
 pub struct Resolved {
     inbound: Arc<Inbound>,
     target: Target,

@@ -172,7 +172,7 @@ pub(crate) struct ServerReport {
 
 /// `{"tools": 6, …}` says more than `[6, …]`.
 fn by_kind<S: Serializer>(items: &[usize; 4], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_map(ListKind::ALL.iter().map(|kind| kind.to_string()).zip(items))
+    serializer.collect_map(ListKind::ALL.iter().map(ToString::to_string).zip(items))
 }
 
 /// One endpoint.

@@ -29,6 +29,10 @@ use crate::{
 const CLIENT_CONSIDERS: Duration = Duration::from_secs(600);
 
 /// Where a relayed call is.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one for each relayed call, on the heap with the stream that it is part of; a box would be a second allocation"
+)]
 pub(super) enum Phase {
     Calling(Calling),
     Events(Events),

@@ -78,7 +78,7 @@ async fn read<R: AsyncRead + Unpin>(gate: &Gate, channel: &Channel, mut reader: 
                 Err(_) => {
                     channel
                         .say(render(&Refusal::TooLarge { limit: limit as u64 }, &About::default()).1)
-                        .await
+                        .await;
                 }
             }
         }

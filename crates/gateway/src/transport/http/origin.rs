@@ -5,7 +5,7 @@
 
 use std::net::SocketAddr;
 
-use http::{HeaderMap, Uri, header};
+use http::{HeaderMap, HeaderValue, Uri, header};
 
 use crate::refusal::Refusal;
 
@@ -58,7 +58,7 @@ impl Allowed {
     pub(crate) fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
         if !self.hosts.is_empty() {
             // HTTP/2 carries the authority in the URI, HTTP/1.1 in `Host`; two different ones are a smuggling attempt.
-            let mut named = headers.get_all(header::HOST).iter().map(|host| host.as_bytes());
+            let mut named = headers.get_all(header::HOST).iter().map(HeaderValue::as_bytes);
             let host = uri
                 .authority()
                 .map(|authority| authority.as_str().as_bytes())
