@@ -205,7 +205,13 @@ impl<S: Source> Catalog<S> {
         };
         let patience = Instant::now() + PATIENCE;
         for slot in endpoint.members.iter().filter_map(|at| self.slots.get(*at)) {
-            if slot.listing.load().is_some() {
+            // What the server has said counts once this endpoint shows it.
+            let view = endpoint.view.load();
+            if view
+                .members()
+                .iter()
+                .any(|member| member.name == slot.name && member.listing.is_some())
+            {
                 continue;
             }
             let until = *slot.patience.get_or_init(|| patience);

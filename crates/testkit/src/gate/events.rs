@@ -29,7 +29,10 @@ impl Event {
         let mut event = Self::default();
         let mut data = Vec::new();
         let mut fields = 0;
-        for line in block.lines().filter(|line| !line.starts_with(':')) {
+        for line in block
+            .lines()
+            .filter(|line| !line.is_empty() && !line.starts_with(':'))
+        {
             let (name, value) = line.split_once(':').unwrap_or((line, ""));
             let value = value.strip_prefix(' ').unwrap_or(value).to_owned();
             fields += 1;
@@ -153,6 +156,7 @@ mod tests {
         assert_eq!(end_of_event(b"data: 1\n\ndata"), Some(9));
         assert_eq!(end_of_event(b"data: 1\r\n\r\ndata"), Some(11));
         assert_eq!(end_of_event(b"data: 1\n"), None);
+        assert_eq!(Event::parse(":\n\n"), None, "a comment is no event");
         let event = Event::parse("id: 7\nretry: 5\ndata\n").expect("an event");
         assert_eq!(
             (event.id.as_deref(), event.retry.as_deref(), event.data.as_str()),
