@@ -215,6 +215,17 @@ impl Pipe {
         self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Tells the server that no call in flight is waited for any more, and waits until it has been sent that.
+    pub(crate) async fn cancel_all(&self) {
+        let ids: Vec<u64> = self.books().calls.keys().copied().collect();
+        for id in ids {
+            self.send_now(cancelled(id, "the gate is stopping"));
+        }
+        // Every place is free when nothing is left to be written.
+        let _ = self.outlet.reserve_many(MAX_UNSENT).await;
+        tokio::task::yield_now().await;
+    }
+
     /// Sends without waiting; for answers and notes whose loss harms nobody but a server that does not read.
     pub(crate) fn send_now(&self, raw: Bytes) {
         if self.outlet.try_send(raw).is_err() {

@@ -246,6 +246,9 @@ async fn log_stderr(stderr: impl AsyncRead + Unpin, server: Arc<str>, words: Arc
     }
 }
 
+/// How long a module may take to read that its calls are cancelled.
+const LAST_WORDS: Duration = Duration::from_millis(100);
+
 /// A module's connection: the same pipe, in memory.
 pub(crate) fn serve_module(
     module: &dyn crate::Module,
@@ -265,6 +268,8 @@ pub(crate) fn serve_module(
     let ended = Arc::clone(&pipe);
     let ender: Ender = Box::new(move |grace| {
         Box::pin(async move {
+            // The SDK waits for its handlers at the end of its input, and one that announces changes never returns by itself.
+            let _ = tokio::time::timeout(grace.min(LAST_WORDS), ended.cancel_all()).await;
             // Both halves gone, the module reads the end of its input.
             writing.abort();
             reading.abort();

@@ -215,7 +215,7 @@ impl Server {
                             while !over && let Some(message) = hearing.next(&self.context).now_or_never() {
                                 over = is_last(&message);
                             }
-                            std::mem::replace(&mut hearing, next).close();
+                            hearing = next;
                             (wanted, agreed) = (now, granted);
                             self.settle(&wanted, agreed.as_ref());
                         }
@@ -443,11 +443,15 @@ impl Hearing {
             Self::Pipe(ticket) => ticket.next().await.map_err(|fault| context.fault(fault, true)),
         }
     }
+}
 
+impl Drop for Hearing {
     /// Gives the stream up. Over HTTP the connection says so.
-    fn close(self) {
-        if let Self::Pipe(ticket) = self {
-            ticket.cancel("another filter");
+    fn drop(&mut self) {
+        if let Self::Pipe(ticket) = self
+            && !ticket.answered()
+        {
+            ticket.cancel("nobody listens any more");
         }
     }
 }
