@@ -1,4 +1,10 @@
 //! Lists: whole, in order, without asking anybody, and whatever a single server does.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "what a test sets up and cannot do without may stop it, in the functions beside the tests too"
+)]
 
 use std::collections::BTreeSet;
 

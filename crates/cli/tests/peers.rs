@@ -2,6 +2,12 @@
 //!
 //! They are installed by `make install-peers`. Where they are missing these tests say so and pass, but for CI, where they
 //! fail.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "what a test sets up and cannot do without may stop it, in the functions beside the tests too"
+)]
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,10 @@
 //! Processes and connections: shared, started on demand, ended when idle, never left behind.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "what a test sets up and cannot do without may stop it, in the functions beside the tests too"
+)]
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};

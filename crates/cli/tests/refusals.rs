@@ -1,4 +1,10 @@
 //! Bad input, and what it gets: status, code, and nothing of it reaches a server.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "what a test sets up and cannot do without may stop it, in the functions beside the tests too"
+)]
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,10 @@
 //! What moves while a call lasts, or without one: events, progress, logs, cancellation, changes, questions to clients.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "what a test sets up and cannot do without may stop it, in the functions beside the tests too"
+)]
 
 use std::time::Duration;
 
