@@ -18,9 +18,7 @@ use super::{
     change::Announcer,
     facts::{Facts, can_be_asked},
     greet::{self, Answered, Greeting, NoGreeting, greet},
-    http::{
-        Endpoint, LegacySession, METHOD, PROTOCOL_VERSION, Reply, SESSION_ID, read_reply, version_header,
-    },
+    http::{Endpoint, LegacySession, METHOD, PROTOCOL_VERSION, Reply, read_reply, version_header},
     incoming::Waiting,
     pipe::{Fault, Manners, Pipe},
     pool::Key,
@@ -335,16 +333,12 @@ impl Connector {
     ) -> Result<Answered<Option<HeaderValue>>, CallError> {
         let mut request = endpoint.post(body);
         if modern {
-            request
-                .headers_mut()
-                .insert(PROTOCOL_VERSION, version_header(version));
-            request
-                .headers_mut()
-                .insert(METHOD, HeaderValue::from_static("server/discover"));
+            request.field(&PROTOCOL_VERSION, &version_header(version));
+            request.field(&METHOD, &HeaderValue::from_static("server/discover"));
         }
         let response = endpoint.send(request).await?;
-        let status = response.status().as_u16();
-        let id = response.headers().get(SESSION_ID).cloned();
+        let status = response.status.as_u16();
+        let id = response.session_id.clone();
         let response = match read_reply(response, &endpoint.context).await {
             Ok(Reply::Response(_, response)) => Some(response),
             Ok(Reply::Events(body)) => {

@@ -64,7 +64,13 @@ pub async fn serve(gate: Arc<Gate>, mut listener: Listener, audience: Audience) 
     let snapshot = gate.snapshot();
     let config = &snapshot.config().http;
     let names = |names: Vec<&str>| names.into_iter().map(str::to_owned).collect::<Vec<_>>();
-    let mut hosts = names(config.hosts.iter().map(gatepost_config::HostName::as_str).collect());
+    let mut hosts = names(
+        config
+            .hosts
+            .iter()
+            .map(gatepost_config::HostName::as_str)
+            .collect(),
+    );
     hosts.extend(
         config
             .public_url
@@ -72,7 +78,13 @@ pub async fn serve(gate: Arc<Gate>, mut listener: Listener, audience: Audience) 
             .and_then(|url| url.authority())
             .map(ToString::to_string),
     );
-    let origins = names(config.origins.iter().map(gatepost_config::Origin::as_str).collect());
+    let origins = names(
+        config
+            .origins
+            .iter()
+            .map(gatepost_config::Origin::as_str)
+            .collect(),
+    );
     let own_ops = snapshot.config().ops.is_some();
     let front = Arc::new(Front {
         audience,

@@ -5,13 +5,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use gatepost_config::{Secret, ServerUrl};
 use gatepost_protocol::version::Version;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, header};
-use http_body_util::Full;
+use http::{HeaderName, HeaderValue, Method, Uri, header, uri::PathAndQuery};
 use rustls::ClientConfig;
 
 use super::{
     super::{CallError, Cause, incoming::Waiting},
-    client::{BadUrl, Body, HttpClient, HttpError},
+    client::{BadUrl, HttpClient, HttpError, Opening, Request, Response},
 };
 
 pub(crate) const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
@@ -24,12 +23,20 @@ pub(crate) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event
 #[derive(Clone)]
 pub(crate) struct Endpoint {
     client: HttpClient,
-    target: Uri,
-    /// Of every request.
-    base: Arc<HeaderMap>,
-    /// Of every POST besides.
-    post: Arc<HeaderMap>,
+    fixed: Arc<Fixed>,
+    /// `Host`.
+    host: HeaderValue,
     pub(crate) context: Waiting,
+}
+
+/// What never changes of the requests to one path.
+struct Fixed {
+    target: Uri,
+    post: Opening,
+    listen: Opening,
+    delete: Opening,
+    /// Of the configuration. A field that a call has of its own, such as its trace, comes before.
+    headers: Box<[(HeaderName, HeaderValue)]>,
 }
 
 impl Endpoint {
@@ -41,50 +48,39 @@ impl Endpoint {
         context: Waiting,
     ) -> Result<Self, BadUrl> {
         let client = HttpClient::new(url.uri(), tls)?;
-        let mut base = HeaderMap::with_capacity(16);
-        if let Some(host) = url
+        let host = url
             .uri()
             .authority()
             .and_then(|host| HeaderValue::from_str(host.as_str()).ok())
-        {
-            base.insert(header::HOST, host);
-        }
-        base.insert(
-            header::USER_AGENT,
-            HeaderValue::from_static(concat!("gatepost/", env!("CARGO_PKG_VERSION"))),
-        );
-        for (name, secret) in headers {
-            if let Ok(mut value) = HeaderValue::from_str(secret.expose()) {
+            .unwrap_or_else(|| HeaderValue::from_static(""));
+        let headers = headers
+            .iter()
+            .filter_map(|(name, secret)| {
+                let mut value = HeaderValue::from_str(secret.expose()).ok()?;
                 value.set_sensitive(true);
-                base.append(name, value);
-            }
-        }
-        let mut post = base.clone();
-        post.insert(
-            header::ACCEPT,
-            HeaderValue::from_static("application/json, text/event-stream"),
-        );
-        post.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+                Some((name.clone(), value))
+            })
+            .collect();
         Ok(Self {
             client,
-            target: target_of(url.uri()),
-            base: Arc::new(base),
-            post: Arc::new(post),
+            fixed: Arc::new(Fixed::new(path_of(url.uri()), &host, headers)),
+            host,
             context,
         })
     }
 
     /// The same server at another path of the same origin, as an old server's `endpoint` event names it.
     pub(crate) fn at(&self, target: &Uri) -> Self {
+        let fixed = Fixed::new(path_of(target), &self.host, self.fixed.headers.clone());
         Self {
-            target: target_of(target),
+            fixed: Arc::new(fixed),
             ..self.clone()
         }
     }
 
     /// What the configured URL is, without its origin.
     pub(crate) fn target(&self) -> &Uri {
-        &self.target
+        &self.fixed.target
     }
 
     /// Its connections.
@@ -93,44 +89,61 @@ impl Endpoint {
     }
 
     /// A POST of `body`.
-    pub(crate) fn post(&self, body: Bytes) -> Request<Full<Bytes>> {
-        self.request(Method::POST, (*self.post).clone(), body)
+    pub(crate) fn post(&self, body: Bytes) -> Request {
+        self.fixed.post.request_with(body)
     }
 
     /// A GET that wants an event stream.
-    pub(crate) fn listen(&self) -> Request<Full<Bytes>> {
-        let mut headers = (*self.base).clone();
-        headers.insert(header::ACCEPT, HeaderValue::from_static("text/event-stream"));
-        self.request(Method::GET, headers, Bytes::new())
+    pub(crate) fn listen(&self) -> Request {
+        self.fixed.listen.request()
     }
 
     /// A DELETE.
-    pub(crate) fn delete(&self) -> Request<Full<Bytes>> {
-        self.request(Method::DELETE, (*self.base).clone(), Bytes::new())
-    }
-
-    fn request(&self, method: Method, headers: HeaderMap, body: Bytes) -> Request<Full<Bytes>> {
-        let mut request = Request::new(Full::new(body));
-        *request.method_mut() = method;
-        *request.uri_mut() = self.target.clone();
-        *request.headers_mut() = headers;
-        request
+    pub(crate) fn delete(&self) -> Request {
+        self.fixed.delete.request()
     }
 
     /// Sends a request and gives the response when its head is there.
-    pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Body>, CallError> {
+    pub(crate) async fn send(&self, request: Request) -> Result<Response, CallError> {
         self.context.within(self.send_patiently(request)).await?
     }
 
     /// As [`Endpoint::send`], for a caller that minds the time itself.
-    pub(crate) async fn send_patiently(
-        &self,
-        request: Request<Full<Bytes>>,
-    ) -> Result<Response<Body>, CallError> {
+    pub(crate) async fn send_patiently(&self, mut request: Request) -> Result<Response, CallError> {
+        for (name, value) in &self.fixed.headers {
+            request.default_field(name, value);
+        }
         match self.client.send(request).await {
             Ok(response) => Ok(response),
             Err(HttpError::Connect(why)) => Err(self.context.error(Cause::Unreachable(why), true)),
             Err(HttpError::Broken(why)) => Err(self.context.error(Cause::Ended(why), false)),
+        }
+    }
+}
+
+impl Fixed {
+    fn new(path: PathAndQuery, host: &HeaderValue, headers: Box<[(HeaderName, HeaderValue)]>) -> Self {
+        let opening = |method| {
+            let opening = Opening::new(&method, &path).with(&header::HOST, host);
+            if headers.iter().any(|(name, _)| *name == header::USER_AGENT) {
+                return opening;
+            }
+            let agent = HeaderValue::from_static(concat!("gatepost/", env!("CARGO_PKG_VERSION")));
+            opening.with(&header::USER_AGENT, &agent)
+        };
+        let (json, events) = (
+            HeaderValue::from_static("application/json"),
+            HeaderValue::from_static("text/event-stream"),
+        );
+        let either = HeaderValue::from_static("application/json, text/event-stream");
+        Self {
+            post: opening(Method::POST)
+                .with(&header::ACCEPT, &either)
+                .with(&header::CONTENT_TYPE, &json),
+            listen: opening(Method::GET).with(&header::ACCEPT, &events),
+            delete: opening(Method::DELETE),
+            target: Uri::from(path),
+            headers,
         }
     }
 }
@@ -140,10 +153,9 @@ pub(crate) fn version_header(version: Version) -> HeaderValue {
     HeaderValue::from_static(version.as_str())
 }
 
-fn target_of(uri: &Uri) -> Uri {
-    let path = uri
-        .path_and_query()
-        .cloned()
-        .unwrap_or_else(|| http::uri::PathAndQuery::from_static("/"));
-    Uri::from(path)
+fn path_of(uri: &Uri) -> PathAndQuery {
+    match uri.path_and_query() {
+        Some(path) => path.clone(),
+        None => PathAndQuery::from_static("/"),
+    }
 }

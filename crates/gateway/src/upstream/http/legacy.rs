@@ -18,7 +18,6 @@ use gatepost_protocol::{
     version::Version,
 };
 use http::{HeaderValue, StatusCode};
-use http_body_util::Full;
 use tokio::sync::mpsc;
 
 use super::{
@@ -33,6 +32,7 @@ use super::{
         session::Session,
     },
     Body, Endpoint, LAST_EVENT_ID, PROTOCOL_VERSION, Reply, SESSION_ID,
+    client::{Request, Response as HttpResponse},
     modern::failed,
     reply::{answering, read_reply},
     stream::{EventSource, EventStream, StreamEnd, refusal},
@@ -125,7 +125,7 @@ impl LegacySession {
         let id = self.next.fetch_add(1, Relaxed);
         let mut request = self.post(out.compose(self.version, id));
         for (name, value) in &out.headers {
-            request.headers_mut().insert(name, value.clone());
+            request.field(name, value);
         }
         let mut call = LegacyCall {
             session: Arc::clone(self),
@@ -315,26 +315,24 @@ impl LegacySession {
         let _ = tokio::time::timeout(Duration::from_secs(2), deleted).await;
     }
 
-    fn post(&self, body: Bytes) -> http::Request<Full<Bytes>> {
+    fn post(&self, body: Bytes) -> Request {
         let mut request = self.endpoint.post(body);
         self.mark(&mut request);
         request
     }
 
-    fn mark(&self, request: &mut http::Request<Full<Bytes>>) {
+    fn mark(&self, request: &mut Request) {
         if let Some(id) = &self.id {
-            request.headers_mut().insert(SESSION_ID, id.clone());
+            request.field(&SESSION_ID, id);
         }
         if self.version.has_version_header() {
-            request
-                .headers_mut()
-                .insert(PROTOCOL_VERSION, version_header(self.version));
+            request.field(&PROTOCOL_VERSION, &version_header(self.version));
         }
     }
 
     /// Reads a reply and notices when the session is gone.
-    async fn read(&self, response: http::Response<Body>) -> Result<Reply, CallError> {
-        let status = response.status();
+    async fn read(&self, response: HttpResponse) -> Result<Reply, CallError> {
+        let status = response.status;
         let reply = read_reply(response, &self.endpoint.context).await?;
         if self.id.is_some() && session_gone(status, &reply) {
             self.gone.store(true, Relaxed);
@@ -347,7 +345,7 @@ impl LegacySession {
         let mut request = self.endpoint.listen();
         self.mark(&mut request);
         if let Some(id) = last_id.and_then(|id| HeaderValue::from_bytes(id).ok()) {
-            request.headers_mut().insert(LAST_EVENT_ID, id);
+            request.field(&LAST_EVENT_ID, &id);
         }
         let response = self.endpoint.send(request).await?;
         match self.read(response).await? {

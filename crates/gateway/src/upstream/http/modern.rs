@@ -2,7 +2,6 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use bytes::Bytes;
 use gatepost_protocol::{envelope::Message, headers::encode_value, version::Version};
 use http::{HeaderValue, StatusCode};
 
@@ -14,6 +13,7 @@ use super::{
         outgoing::Outgoing,
     },
     Body, Endpoint, METHOD, NAME, PROTOCOL_VERSION, Reply,
+    client::Request,
     reply::{answering, read_reply},
     stream::EventStream,
     version_header,
@@ -99,30 +99,24 @@ impl ModernServer {
         }
     }
 
-    fn request(
-        &self,
-        out: &Outgoing<'_>,
-        version: Version,
-        id: u64,
-    ) -> http::Request<http_body_util::Full<Bytes>> {
+    fn request(&self, out: &Outgoing<'_>, version: Version, id: u64) -> Request {
         let mut request = self.endpoint.post(out.compose(version, id));
-        let headers = request.headers_mut();
-        headers.insert(PROTOCOL_VERSION, version_header(version));
+        request.field(&PROTOCOL_VERSION, &version_header(version));
         let method = match out.method() {
             Some(method) => Some(HeaderValue::from_static(method.name())),
             None => HeaderValue::from_str(&encode_value(out.request.method())).ok(),
         };
         if let Some(method) = method {
-            headers.insert(METHOD, method);
+            request.field(&METHOD, &method);
         }
         // The server's own name, not the public one: the server compares it with the body it gets.
         if let Some(name) = out.target()
             && let Ok(name) = HeaderValue::from_str(&encode_value(&name))
         {
-            headers.insert(NAME, name);
+            request.field(&NAME, &name);
         }
         for (name, value) in out.headers.iter().chain(&out.params) {
-            headers.insert(name, value.clone());
+            request.field(name, value);
         }
         request
     }

@@ -5,14 +5,14 @@ use gatepost_protocol::{
     envelope::{Batch, Invalid, Message, Response},
     json::Strictness,
 };
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::StatusCode;
 
 use super::{
     super::{
         CallError, Cause,
         incoming::{Partial, Waiting},
     },
-    client::{Body, HttpError},
+    client::{Body, HttpError, Media, Response as HttpResponse},
 };
 
 /// Answers up to this size are collected before they are handed on; larger ones stream.
@@ -59,24 +59,12 @@ pub(crate) enum Reply {
 }
 
 /// Tells what kind of answer this is by its head.
-pub(crate) fn classify(status: StatusCode, headers: &HeaderMap) -> ReplyKind {
-    let content_type = headers
-        .get(header::CONTENT_TYPE)
-        .map(HeaderValue::as_bytes)
-        .unwrap_or_default();
-    let is = |wanted: &[u8]| {
-        let essence = content_type
-            .split(|byte| *byte == b';')
-            .next()
-            .unwrap_or_default()
-            .trim_ascii();
-        essence.eq_ignore_ascii_case(wanted)
-    };
+pub(crate) fn classify(status: StatusCode, media: Media) -> ReplyKind {
     if status.is_redirection() && status != StatusCode::NOT_MODIFIED {
         ReplyKind::Redirect
-    } else if status.is_success() && is(b"text/event-stream") {
+    } else if status.is_success() && media == Media::Events {
         ReplyKind::Events
-    } else if is(b"application/json") {
+    } else if media == Media::Json {
         ReplyKind::Json
     } else if matches!(status, StatusCode::ACCEPTED | StatusCode::NO_CONTENT) {
         ReplyKind::Empty
@@ -86,13 +74,15 @@ pub(crate) fn classify(status: StatusCode, headers: &HeaderMap) -> ReplyKind {
 }
 
 /// Reads an answer as far as it has to be known before it can be handed on.
-pub(crate) async fn read_reply(
-    response: http::Response<Body>,
-    context: &Waiting,
-) -> Result<Reply, CallError> {
-    let (head, mut body) = response.into_parts();
-    let status = head.status;
-    match classify(status, &head.headers) {
+pub(crate) async fn read_reply(response: HttpResponse, context: &Waiting) -> Result<Reply, CallError> {
+    let HttpResponse {
+        status,
+        media,
+        location,
+        mut body,
+        ..
+    } = response;
+    match classify(status, media) {
         ReplyKind::Events => Ok(Reply::Events(body)),
         ReplyKind::Empty => {
             // Read to the end so that the connection can be used again.
@@ -100,13 +90,9 @@ pub(crate) async fn read_reply(
             Ok(Reply::Empty)
         }
         ReplyKind::Redirect => {
-            let to = head
-                .headers
-                .get(header::LOCATION)
-                .map(|to| String::from_utf8_lossy(to.as_bytes()).into_owned());
             let detail = format!(
                 "it redirects to {}; redirects are not followed, configure the final URL",
-                to.as_deref().unwrap_or("nowhere")
+                location.as_deref().unwrap_or("nowhere")
             );
             Ok(Reply::Failed { status, detail })
         }
@@ -258,13 +244,10 @@ mod tests {
 
     #[test]
     fn answers_are_told_apart_by_status_and_type() {
-        let check = |status: u16, content_type: Option<&'static str>, expected| {
-            let mut headers = HeaderMap::new();
-            if let Some(value) = content_type {
-                headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(value));
-            }
+        let check = |status: u16, content_type: Option<&str>, expected| {
+            let media = Media::of(content_type.map(str::as_bytes));
             assert_eq!(
-                classify(StatusCode::from_u16(status).unwrap(), &headers),
+                classify(StatusCode::from_u16(status).unwrap(), media),
                 expected,
                 "{status} {content_type:?}"
             );

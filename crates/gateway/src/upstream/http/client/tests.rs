@@ -1,8 +1,13 @@
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::{
+    future::Future,
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+};
 
+use bytes::Bytes;
+use http::{HeaderValue, Method, StatusCode, header, uri::PathAndQuery};
 use rustls::RootCertStore;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
 };
 
@@ -47,21 +52,21 @@ async fn request(stream: &mut TcpStream) -> bool {
     true
 }
 
-fn get() -> Request<Full<Bytes>> {
-    Request::get("/mcp")
-        .header("host", "test")
-        .body(Full::new(Bytes::new()))
-        .unwrap()
+fn get() -> Request {
+    opening(&Method::GET).request()
+}
+
+fn post(body: impl Into<Bytes>) -> Request {
+    opening(&Method::POST).request_with(body.into())
+}
+
+fn opening(method: &Method) -> Opening {
+    let target = PathAndQuery::from_static("/mcp");
+    Opening::new(method, &target).with(&header::HOST, &HeaderValue::from_static("test"))
 }
 
 async fn text(client: &HttpClient) -> Result<Bytes, HttpError> {
-    Ok(client
-        .send(get())
-        .await?
-        .into_body()
-        .collect(1 << 20)
-        .await?
-        .unwrap())
+    Ok(client.send(get()).await?.body.collect(1 << 20).await?.unwrap())
 }
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
@@ -94,10 +99,7 @@ async fn concurrent_requests_have_a_connection_each() {
     for _ in 0..3 {
         let held: Vec<_> = futures_util::future::join_all((0..4).map(|_| client.send(get()))).await;
         for response in held {
-            assert_eq!(
-                response.unwrap().into_body().collect(10).await.unwrap().unwrap(),
-                "ok"
-            );
+            assert_eq!(response.unwrap().body.collect(10).await.unwrap().unwrap(), "ok");
         }
     }
     assert!(count.load(Relaxed) <= 4, "{count:?}");
@@ -135,15 +137,13 @@ async fn a_server_that_keeps_connections_briefly_is_believed() {
     text(&client).await.unwrap();
     text(&client).await.unwrap();
     assert_eq!(count.load(Relaxed), 2);
-    let check = |value: &'static str, expected: u64| {
-        let mut headers = HeaderMap::new();
-        headers.insert("keep-alive", value.parse().unwrap());
-        assert_eq!(keep_for(&headers).as_secs(), expected, "{value}");
+    let check = |timeout, expected: u64| {
+        assert_eq!(response::keep_for(timeout).as_secs(), expected, "{timeout:?}");
     };
-    check("timeout=5, max=100", 4);
-    check("max=100, timeout=600", 30);
-    check("timeout=x", 30);
-    check("timeout=0", 0);
+    check(Some(5), 4);
+    check(Some(600), 30);
+    check(None, 30);
+    check(Some(0), 0);
 }
 
 #[tokio::test]
@@ -162,7 +162,7 @@ async fn a_body_dropped_midway_closes_its_connection() {
         }
     })
     .await;
-    let mut body = client.send(get()).await.unwrap().into_body();
+    let mut body = client.send(get()).await.unwrap().body;
     assert_eq!(body.data().await.unwrap().unwrap(), "ok");
     drop(body);
     closes.recv().await.unwrap();
@@ -191,7 +191,7 @@ async fn a_reader_that_waits_holds_the_server_back() {
         }
     })
     .await;
-    let mut body = client.send(get()).await.unwrap().into_body();
+    let mut body = client.send(get()).await.unwrap().body;
     assert!(!body.data().await.unwrap().unwrap().is_empty());
     // The sockets' buffers fill up, and then nothing moves any more.
     let mut before = usize::MAX;
@@ -248,4 +248,157 @@ fn only_http_urls_have_an_origin() {
     assert_eq!(&*check("http://[::1]:8080/").unwrap().host, "::1");
     assert!(check("ftp://a/").is_err());
     assert!(check("/mcp").is_err());
+}
+
+/// A server that gives `answer` byte by byte and closes.
+async fn dribbled(answer: &'static [u8]) -> Result<Bytes, HttpError> {
+    let (client, _) = server(move |mut stream, _| async move {
+        request(&mut stream).await;
+        for byte in answer {
+            let _ = stream.write_all(std::slice::from_ref(byte)).await;
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    text(&client).await
+}
+
+#[tokio::test]
+async fn answers_may_arrive_byte_by_byte() {
+    for answer in [
+        OK,
+        CHUNKED,
+        b"HTTP/1.0 200 OK\r\n\r\nok",
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n\
+            HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok",
+    ] {
+        assert_eq!(dribbled(answer).await.unwrap(), "ok");
+    }
+}
+
+#[tokio::test]
+async fn errors_say_what_is_wrong_with_the_answer() {
+    for (answer, expected) in [
+        (&b""[..], "closed before the answer was complete"),
+        (b"HTTP/1.1 200 OK\r\n", "closed in the middle of the answer"),
+        (
+            b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf",
+            "closed before the answer was complete",
+        ),
+        (
+            b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nz",
+            "invalid chunk",
+        ),
+        (b"HTTP/1.1 101 Other\r\n\r\n", "switches protocols"),
+        (b"SSH-2.0-server\r\n", "no HTTP/1.1"),
+    ] {
+        let error = dribbled(answer).await.unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn what_nobody_asked_for_ends_a_connection() {
+    let (client, count) = server(|mut stream, _| async move {
+        while request(&mut stream).await {
+            let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nokHTTP/1.1 200 OK\r\n\r\n";
+            stream.write_all(answer).await.unwrap();
+        }
+    })
+    .await;
+    for round in 1..=3 {
+        assert_eq!(text(&client).await.unwrap(), "ok");
+        assert_eq!(count.load(Relaxed), round);
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_closes_after_its_answer_is_believed() {
+    for answer in [
+        &b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok"[..],
+        b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+    ] {
+        let (client, count) = server(move |mut stream, _| async move {
+            while request(&mut stream).await {
+                stream.write_all(answer).await.unwrap();
+            }
+        })
+        .await;
+        for round in 1..=3 {
+            assert_eq!(text(&client).await.unwrap(), "ok");
+            assert_eq!(count.load(Relaxed), round);
+        }
+    }
+}
+
+#[tokio::test]
+async fn bodies_of_any_size_arrive_as_they_are() {
+    let (client, count) = server(|stream, _| async move {
+        let mut stream = tokio::io::BufReader::new(stream);
+        loop {
+            let mut length = 0;
+            let mut line = String::new();
+            while line != "\r\n" {
+                line.clear();
+                if stream.read_line(&mut line).await.unwrap() == 0 {
+                    return;
+                }
+                if let Some(value) = line.strip_prefix("content-length: ") {
+                    length = value.trim().parse().unwrap();
+                }
+            }
+            let mut body = vec![0; length];
+            stream.read_exact(&mut body).await.unwrap();
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n");
+            stream.write_all(head.as_bytes()).await.unwrap();
+            stream.write_all(&body).await.unwrap();
+        }
+    })
+    .await;
+    for length in [0, 1, 4096, 4097, 100_000, 5_000_000] {
+        let body: Vec<u8> = (0..length).map(|at: u32| at as u8).collect();
+        let response = client.send(post(body.clone())).await.unwrap();
+        assert_eq!(response.body.announced(), Some(body.len() as u64));
+        assert!(
+            response.body.collect(10_000_000).await.unwrap().unwrap() == body,
+            "{length}"
+        );
+    }
+    assert_eq!(count.load(Relaxed), 1);
+}
+
+#[tokio::test]
+async fn a_refusal_is_seen_while_the_request_is_still_being_sent() {
+    let (client, count) = server(|mut stream, number| async move {
+        request(&mut stream).await;
+        if number > 0 {
+            return stream.write_all(OK).await.unwrap();
+        }
+        let answer = b"HTTP/1.1 413 Content Too Large\r\ncontent-length: 2\r\n\r\nno";
+        stream.write_all(answer).await.unwrap();
+        // Reads no further, and keeps the connection.
+        std::future::pending::<()>().await;
+    })
+    .await;
+    let response = client.send(post(vec![b'x'; 50_000_000])).await.unwrap();
+    assert_eq!(response.status, StatusCode::PAYLOAD_TOO_LARGE);
+    assert_eq!(response.body.collect(10).await.unwrap().unwrap(), "no");
+    // Half a request is on that connection: nothing else may follow it.
+    assert_eq!(text(&client).await.unwrap(), "ok");
+    assert_eq!(count.load(Relaxed), 2);
+}
+
+#[tokio::test]
+async fn a_chunked_answer_gives_its_connection_back_with_its_last_piece() {
+    let (client, _) = server(|mut stream, _| async move {
+        request(&mut stream).await;
+        stream.write_all(CHUNKED).await.unwrap();
+        std::future::pending::<()>().await;
+    })
+    .await;
+    let mut body = client.send(get()).await.unwrap().body;
+    assert_eq!(body.data().await.unwrap().unwrap(), "ok");
+    assert!(client.pool.checkout().is_some());
+    assert!(body.data().await.is_none());
+    assert!(body.data().await.is_none());
 }
