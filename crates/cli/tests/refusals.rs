@@ -1039,3 +1039,55 @@ async fn public_addresses_are_refused_at_start() {
         assert!(refused.said.contains("127.0.0.1"), "{}", refused.said);
     }
 }
+
+/// A page of an allowed origin may use the gate, which its browser believes only if it is told so; any other may not.
+#[tokio::test]
+async fn a_page_of_an_allowed_origin_is_welcome_by_name() {
+    const PAGE: &str = "https://app.example.com";
+    let server = OddServer::start(Odd::modern()).await.unwrap();
+    let servers = json!({ "s": { "url": server.url() } });
+    let http = json!({ "origins": [PAGE] });
+    let gate = Gate::start(GATEPOST, &format!("servers: {servers}\nhttp: {http}")).await;
+    let preflight = |origin| {
+        Post::new(Method::OPTIONS, "/mcp")
+            .header("origin", origin)
+            .header("access-control-request-method", "POST")
+            .header("access-control-request-headers", "mcp-method, mcp-param-region")
+    };
+    let allowed = preflight(PAGE).send(gate.address()).await.whole().await;
+    assert_eq!(allowed.outcome().0, 204);
+    assert_eq!(allowed.header("access-control-allow-origin"), Some(PAGE));
+    assert!(
+        allowed
+            .header("access-control-allow-methods")
+            .unwrap()
+            .contains("POST")
+    );
+    let refused = preflight("https://evil.example")
+        .send(gate.address())
+        .await
+        .whole()
+        .await;
+    assert_eq!(refused.outcome().0, 403);
+    assert_eq!(refused.header("access-control-allow-origin"), None);
+
+    let list = gate.modern("/mcp").request("tools/list", "{}");
+    let answer = list
+        .clone()
+        .header("origin", PAGE)
+        .send(gate.address())
+        .await
+        .whole()
+        .await;
+    assert_eq!(answer.outcome(), (200, None));
+    assert_eq!(answer.header("access-control-allow-origin"), Some(PAGE));
+    assert!(
+        answer
+            .header("access-control-expose-headers")
+            .unwrap()
+            .contains("mcp-session-id")
+    );
+    // Nobody else is told anything.
+    let plain = list.send(gate.address()).await.whole().await;
+    assert_eq!(plain.header("access-control-allow-origin"), None);
+}

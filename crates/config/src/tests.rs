@@ -545,11 +545,11 @@ fn a_home_is_needed_where_no_data_dir_is_set() {
     assert!(Config::parse_in(Path::new("."), "data_dir: x", &nothing).is_ok());
     let relative = |name: &str| match name {
         "XDG_STATE_HOME" => Some("relative".into()),
-        "HOME" => Some("/root".into()),
+        "HOME" => Some("/home/ann".into()),
         _ => None,
     };
     let config = Config::parse_in(Path::new("."), "", &relative).unwrap();
-    assert_eq!(config.data_dir, Path::new("/root/.local/state/gatepost"));
+    assert_eq!(config.data_dir, Path::new("/home/ann/.local/state/gatepost"));
 }
 
 /// A broken file is refused or accepted, but never more than that.

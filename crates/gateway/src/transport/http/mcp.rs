@@ -12,7 +12,7 @@ use smallvec::smallvec;
 use super::{
     Front, batch,
     body::{Chunks, Outgoing, collect},
-    events, json, refused,
+    cors, events, json, refused,
 };
 use crate::{
     admit::Admitted,
@@ -33,6 +33,15 @@ const ALLOWED: &str = "POST, GET, DELETE";
 /// Answers one HTTP request to an MCP endpoint.
 pub(super) async fn answer(front: &Front, request: Request<Incoming>) -> Response<Outgoing> {
     let id = RequestId::next(front.gate.id_seed);
+    let origin = cors::origin(request.headers());
+    if cors::is_preflight(&request)
+        && let Some(origin) = &origin
+        && front.allowed.check(request.uri(), request.headers()).is_ok()
+    {
+        let mut response = cors::preflight(request.headers());
+        cors::welcome(origin.clone(), response.headers_mut());
+        return response;
+    }
     let mut response = match arrive(front, request, id).await {
         Ok(answer) => render(&front.gate, answer),
         Err((refusal, about)) => {
@@ -42,6 +51,12 @@ pub(super) async fn answer(front: &Front, request: Request<Incoming>) -> Respons
         }
     };
     response.headers_mut().insert(REQUEST_ID, id.header());
+    // A refused origin is not welcome; everybody else who names one was checked.
+    if let Some(origin) = origin
+        && response.status() != StatusCode::FORBIDDEN
+    {
+        cors::welcome(origin, response.headers_mut());
+    }
     response
 }
 

@@ -3,6 +3,7 @@
 mod aside;
 mod batch;
 pub(crate) mod body;
+mod cors;
 mod events;
 mod listener;
 mod mcp;
