@@ -5,7 +5,10 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, future::join_all, stream};
-use gatepost_protocol::json::{self, Kind};
+use gatepost_protocol::{
+    json::{self, Kind},
+    translate::META_SUBSCRIPTION_ID,
+};
 use tokio::sync::{broadcast, oneshot};
 
 use crate::{
@@ -24,8 +27,6 @@ use crate::{
 const ACKNOWLEDGE_WITHIN: Duration = Duration::from_secs(2);
 /// URIs one stream may watch: more is a mistake or an attack.
 const MAX_URIS: usize = 1_000;
-
-const SUBSCRIPTION_ID: &str = "io.modelcontextprotocol/subscriptionId";
 
 /// What a client wants to hear.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -270,7 +271,12 @@ fn notification(change: &ViewChange, tag: Option<&[u8]>) -> Bytes {
 }
 
 fn meta(id: &[u8]) -> Vec<u8> {
-    [format!(r#""_meta":{{"{SUBSCRIPTION_ID}":"#).as_bytes(), id, b"}"].concat()
+    [
+        format!(r#""_meta":{{"{META_SUBSCRIPTION_ID}":"#).as_bytes(),
+        id,
+        b"}",
+    ]
+    .concat()
 }
 
 /// The first message: what is really granted. Source: 2026-07-28 basic/patterns/subscriptions#Acknowledgment.

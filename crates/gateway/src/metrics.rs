@@ -162,7 +162,7 @@ fn class(refusal: &Refusal) -> Option<usize> {
         | Refusal::UnknownName { .. }
         | Refusal::UnknownResource(_) => 5,
         Refusal::Call(_) | Refusal::Internal(_) => 6,
-        Refusal::Overloaded { .. } | Refusal::Draining => 7,
+        Refusal::Overloaded { .. } => 7,
         Refusal::Cancelled => return None,
     })
 }

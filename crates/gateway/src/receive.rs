@@ -13,6 +13,7 @@ use gatepost_protocol::{
     json::{self, Kind, Strictness},
     logging::LogLevel,
     method::{Direction, Method},
+    translate::{META_CLIENT_CAPABILITIES, META_CLIENT_INFO, META_LOG_LEVEL, META_PROTOCOL_VERSION},
     version::{ClientEra, ClientFacts, Era, HttpVerb, Version, negotiate_initialize},
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -30,11 +31,6 @@ use crate::{
 pub(crate) const SESSION_HEADER: HeaderName = HeaderName::from_static("mcp-session-id");
 /// The header of the protocol's version.
 pub(crate) const VERSION_HEADER: HeaderName = HeaderName::from_static("mcp-protocol-version");
-/// Required in the `_meta` of every modern request.
-pub(crate) const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
-const META_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
-const META_INFO: &str = "io.modelcontextprotocol/clientInfo";
-const META_LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
 
 /// What a client sent.
 pub(crate) enum Received {
@@ -75,12 +71,12 @@ pub(crate) async fn from_http(
     let (method, modern_meta, id) = match &message {
         Message::Request(request) => (
             Some(request.method()),
-            request.meta(META_VERSION).is_some(),
+            request.meta(META_PROTOCOL_VERSION).is_some(),
             Some(request_id(request)),
         ),
         Message::Notification(notification) => (
             Some(notification.method()),
-            notification.meta(META_VERSION).is_some(),
+            notification.meta(META_PROTOCOL_VERSION).is_some(),
             None,
         ),
         Message::Response(_) => (None, false, None),
@@ -189,12 +185,12 @@ pub(crate) fn modern(
 ) -> Result<Client, Refusal> {
     let raw = request.raw();
     let requested = request
-        .meta_text(META_VERSION)
-        .ok_or(Refusal::Meta(META_VERSION))?;
+        .meta_text(META_PROTOCOL_VERSION)
+        .ok_or(Refusal::Meta(META_PROTOCOL_VERSION))?;
     let capabilities = request
-        .meta(META_CAPABILITIES)
+        .meta(META_CLIENT_CAPABILITIES)
         .filter(|span| json::kind(raw, *span) == Some(Kind::Object))
-        .ok_or(Refusal::Meta(META_CAPABILITIES))?;
+        .ok_or(Refusal::Meta(META_CLIENT_CAPABILITIES))?;
     if let Some(headers) = headers {
         let sent = Sent::collect(headers.get_all(&VERSION_HEADER).iter().map(HeaderValue::as_bytes));
         headers::validate_version(sent, &requested)
@@ -213,7 +209,7 @@ pub(crate) fn modern(
         version,
         capabilities: raw.slice(capabilities.start()..capabilities.end()),
         info: request
-            .meta(META_INFO)
+            .meta(META_CLIENT_INFO)
             .map(|span| raw.slice(span.start()..span.end())),
         log_level: log_level(request)?,
         conversation: None,

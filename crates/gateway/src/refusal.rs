@@ -100,9 +100,6 @@ pub enum Refusal {
         /// Calls in flight.
         limit: usize,
     },
-    /// The gate is shutting down.
-    #[error("the gate is shutting down; try again on another instance or in a moment")]
-    Draining,
     /// The client cancelled the request.
     #[error("the request was cancelled")]
     Cancelled,

@@ -78,9 +78,7 @@ pub(crate) fn render(refusal: &Refusal, about: &About) -> (StatusCode, Bytes) {
         }
         Refusal::UnknownResource(uri) => (StatusCode::OK, INVALID_PARAMS, Some(json!({ "uri": uri }))),
         Refusal::Params(_) => (StatusCode::OK, INVALID_PARAMS, None),
-        Refusal::Overloaded { .. } | Refusal::Draining => {
-            (StatusCode::SERVICE_UNAVAILABLE, INTERNAL_ERROR, None)
-        }
+        Refusal::Overloaded { .. } => (StatusCode::SERVICE_UNAVAILABLE, INTERNAL_ERROR, None),
         Refusal::Cancelled => (StatusCode::OK, INTERNAL_ERROR, None),
         // A bare 5xx would make a dual-era client doubt the era: 200, and the error says whose fault it is.
         Refusal::Call(error) => {

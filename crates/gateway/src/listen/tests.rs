@@ -176,7 +176,7 @@ async fn a_stream_grants_what_exists_and_gives_it_up_at_its_end() {
     };
     let first: serde_json::Value = serde_json::from_slice(&messages.next().await.unwrap()).unwrap();
     assert_eq!(first["method"], "notifications/subscriptions/acknowledged");
-    assert_eq!(first["params"]["_meta"][SUBSCRIPTION_ID], "m");
+    assert_eq!(first["params"]["_meta"][META_SUBSCRIPTION_ID], "m");
     assert_eq!(first["params"]["notifications"]["toolsListChanged"], true);
     assert_eq!(
         first["params"]["notifications"]["resourceSubscriptions"][0], "a:b",

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::{Stream, StreamExt, stream};
-use gatepost_protocol::{envelope::Message, version::Era};
+use gatepost_protocol::{envelope::Message, translate::META_PROTOCOL_VERSION, version::Era};
 
 use crate::{
     answer::{Answer, Messages},
@@ -15,7 +15,7 @@ use crate::{
     here,
     inbound::{Arrival, Carrier, Client, RequestId},
     listen, path,
-    receive::{self, META_VERSION, Refused, internal, request_id},
+    receive::{self, Refused, internal, request_id},
     refusal::Refusal,
     respond::{self, About},
     seal::SealError,
@@ -122,7 +122,7 @@ impl Connection {
                 };
                 move |refusal| (refusal, about)
             };
-            if request.meta(META_VERSION).is_some() {
+            if request.meta(META_PROTOCOL_VERSION).is_some() {
                 let mut client = receive::modern(request, principal, None).map_err(refused(Era::Modern))?;
                 // On a shared channel a modern client cancels by a notification, which has to find the call.
                 client.conversation = Some(self.id);

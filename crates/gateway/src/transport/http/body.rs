@@ -8,6 +8,7 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use futures_core::Stream;
+use gatepost_protocol::framing::sse::SSE_KEEPALIVE;
 use http::header;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
@@ -20,7 +21,6 @@ use crate::refusal::Refusal;
 /// An idle event stream says so at least this often, so that no intermediary takes it for dead.
 /// Source: MCP 2026-07-28, basic/transports/streamable-http#Receiving Messages.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-const COMMENT: &[u8] = b":\n\n";
 
 /// Why an answer broke off after it had begun.
 pub(crate) type Broken = Box<dyn std::error::Error + Send + Sync>;
@@ -146,7 +146,7 @@ impl Body for Outgoing {
                 }
                 ready!(quiet.as_mut().poll(cx));
                 quiet.as_mut().reset(Instant::now() + KEEP_ALIVE);
-                Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(COMMENT)))))
+                Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(SSE_KEEPALIVE)))))
             }
         }
     }
@@ -220,7 +220,7 @@ mod tests {
         let before = Instant::now();
         for _ in 0..2 {
             let frame = body.frame().await.unwrap().unwrap().into_data().unwrap();
-            assert_eq!(frame, COMMENT);
+            assert_eq!(frame, SSE_KEEPALIVE);
         }
         assert_eq!(before.elapsed().as_secs(), 30);
     }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use gatepost_protocol::framing::sse::{sse_event, sse_head};
+use gatepost_protocol::framing::sse::{SSE_TAIL, sse_event, sse_head};
 
 use super::body::{Broken, Chunks};
 use crate::answer::Messages;
@@ -30,6 +30,6 @@ fn event(message: Bytes, name: Option<&str>) -> smallvec::SmallVec<[Bytes; 3]> {
     if message.len() <= COPY_UP_TO || memchr::memchr2(b'\n', b'\r', &message).is_some() {
         smallvec::smallvec![sse_event(&message, None, name)]
     } else {
-        smallvec::smallvec![sse_head(None, name), message, Bytes::from_static(b"\n\n")]
+        smallvec::smallvec![sse_head(None, name), message, Bytes::from_static(SSE_TAIL)]
     }
 }

@@ -12,7 +12,7 @@ use smallvec::smallvec;
 use super::{
     Front, batch,
     body::{Chunks, Outgoing, collect},
-    cors, events, json, refused,
+    cors, events, json, obliged,
 };
 use crate::{
     admit::Admitted,
@@ -47,7 +47,7 @@ pub(super) async fn answer(front: &Front, request: Request<Incoming>) -> Respons
         Err((refusal, about)) => {
             front.gate.metrics.refused(&refusal);
             tracing::debug!(target: "gatepost::http", request = %id, %refusal, "refused");
-            with_headers(&refusal, render(&front.gate, respond::refuse(&refusal, &about)))
+            obliged(&refusal, render(&front.gate, respond::refuse(&refusal, &about)))
         }
     };
     response.headers_mut().insert(REQUEST_ID, id.header());
@@ -288,16 +288,5 @@ pub(super) fn event_stream(chunks: Chunks) -> Response<Outgoing> {
 fn empty(status: StatusCode) -> Response<Outgoing> {
     let mut response = Response::new(Outgoing::empty());
     *response.status_mut() = status;
-    response
-}
-
-/// What a refusal's status obliges to say in headers.
-fn with_headers(refusal: &Refusal, mut response: Response<Outgoing>) -> Response<Outgoing> {
-    let from = refused(refusal);
-    for name in [header::ALLOW, header::RETRY_AFTER] {
-        if let Some(value) = from.headers().get(&name) {
-            response.headers_mut().insert(name, value.clone());
-        }
-    }
     response
 }

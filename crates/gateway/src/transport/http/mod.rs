@@ -276,13 +276,17 @@ fn plain(page: ops::Page) -> Response<Outgoing> {
 /// A refusal of something that is no MCP message, or not yet.
 fn refused(refusal: &Refusal) -> Response<Outgoing> {
     let (status, message) = respond::render(refusal, &respond::About::default());
-    let mut response = json(status, smallvec::smallvec![message]);
+    obliged(refusal, json(status, smallvec::smallvec![message]))
+}
+
+/// Adds what a refusal's status obliges to say in headers.
+fn obliged(refusal: &Refusal, mut response: Response<Outgoing>) -> Response<Outgoing> {
     if let Refusal::Verb { allowed, .. } = refusal {
         response
             .headers_mut()
             .insert(header::ALLOW, HeaderValue::from_static(allowed));
     }
-    if status == StatusCode::SERVICE_UNAVAILABLE {
+    if response.status() == StatusCode::SERVICE_UNAVAILABLE {
         response
             .headers_mut()
             .insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
