@@ -3,18 +3,15 @@
 //! Pure functions from bytes to bytes. Where both sides speak the same version nothing but the gate's own splices (ids,
 //! names, tokens) is touched. Requests that a server makes of a client are not dealt with here.
 
+mod capabilities;
 mod content;
 mod error;
-mod handshake;
 mod request;
 mod result;
 mod tool;
 
-pub use error::{ErrorDown, ErrorFacts, error_down, is_our_fault};
-pub use handshake::{
-    client_capabilities_up, discover_to_initialize, initialize_to_discover, merge_server_capabilities,
-    server_capabilities_down,
-};
+pub use capabilities::client_capabilities_up;
+pub use error::{ErrorDown, ErrorFacts, error_down};
 pub use request::{ClientSide, UpCall, request_up};
 pub use result::{CacheHints, CacheScope, ResultPlan, ResultProblem, result_down};
 pub use tool::{drops_structured_content, tool_down};

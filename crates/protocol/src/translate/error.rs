@@ -43,7 +43,7 @@ pub struct ErrorDown {
 
 /// Whether an error from a modern server says that the gate got something wrong (its headers, its idea of the version):
 /// refresh, send again once, and only then tell the client.
-pub fn is_our_fault(code: i64) -> bool {
+fn is_our_fault(code: i64) -> bool {
     matches!(code, HEADER_MISMATCH | UNSUPPORTED_PROTOCOL_VERSION)
 }
 

@@ -559,40 +559,6 @@ fn tools_down() {
 }
 
 #[test]
-fn handshakes_are_said_in_the_other_words() {
-    let discover = br#"{"resultType":"complete","supportedVersions":["2026-07-28"],"capabilities":{"tools":{},"vendor":1,"extensions":{"io.modelcontextprotocol/tasks":{},"x":{}}},"instructions":"hi","ttlMs":1,"cacheScope":"public","_meta":{"io.modelcontextprotocol/serverInfo":{"name":"n","version":"1"},"v":1},"extra":2}"#;
-    let initialize = discover_to_initialize(discover, V2025_06_18, "key").unwrap();
-    assert_eq!(
-        value(&initialize),
-        json!({"protocolVersion": "2025-06-18", "capabilities": {"tools": {}, "vendor": 1, "extensions": {"x": {}}},
-               "serverInfo": {"name": "n", "version": "1"}, "instructions": "hi", "_meta": {"v": 1}, "extra": 2})
-    );
-    let nameless = discover_to_initialize(b"{\"capabilities\":7}", V2025_06_18, "key").unwrap();
-    assert_eq!(
-        value(&nameless),
-        json!({"protocolVersion": "2025-06-18", "capabilities": {}, "serverInfo": {"name": "key", "version": "0"}})
-    );
-    let back = initialize_to_discover(
-        &initialize,
-        CacheHints {
-            ttl_ms: 9,
-            ..CacheHints::NONE
-        },
-    )
-    .unwrap();
-    assert_eq!(
-        value(&back),
-        json!({"resultType": "complete",
-               "supportedVersions": ["2026-07-28", "2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"],
-               "capabilities": {"tools": {}, "vendor": 1, "extensions": {"x": {}}}, "instructions": "hi", "extra": 2,
-               "ttlMs": 9, "cacheScope": "private",
-               "_meta": {"v": 1, META_SERVER_INFO: {"name": "n", "version": "1"}}})
-    );
-    assert_eq!(discover_to_initialize(b"[]", V2025_06_18, "key"), None);
-    assert_eq!(initialize_to_discover(b"1", CacheHints::NONE), None);
-}
-
-#[test]
 fn client_capabilities_are_cut_to_what_works() {
     for (client, server, given, wanted) in [
         (V2026_07_28, V2026_07_28, r#"{"tasks":{}}"#, r#"{"tasks":{}}"#),
@@ -643,19 +609,4 @@ fn client_capabilities_are_cut_to_what_works() {
         let got = client_capabilities_up(given.as_bytes(), client, server);
         assert_eq!(String::from_utf8(got).unwrap(), wanted, "{client} to {server}");
     }
-}
-
-#[test]
-fn capabilities_of_several_servers_are_merged() {
-    let merged = merge_server_capabilities([
-        &br#"{"tools":{},"logging":{},"experimental":{"a":1},"tasks":{}}"#[..],
-        br#"{"tools":{"listChanged":false},"resources":{"subscribe":true},"completions":{},"experimental":{"a":2,"b":3},"vendor":{"x":1}}"#,
-        b"null",
-    ]);
-    assert_eq!(
-        value(&merged),
-        json!({"tools": {"listChanged": true}, "resources": {"listChanged": true, "subscribe": true}, "logging": {},
-               "completions": {}, "vendor": {"x": 1}, "experimental": {"a": 1, "b": 3}})
-    );
-    assert_eq!(merge_server_capabilities([]), b"{}");
 }
