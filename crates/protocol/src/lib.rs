@@ -4,6 +4,7 @@
 //! says what kind of JSON-RPC message they hold, and [`rewrite`] emits the same bytes with a few places changed.
 //! Whatever is not edited stays as it was sent, to the byte: unknown members, key order, the digits of numbers.
 
+pub mod ask;
 pub mod envelope;
 pub mod error;
 pub mod framing;
