@@ -10,6 +10,7 @@ pub mod error;
 pub mod framing;
 pub mod headers;
 pub mod json;
+pub mod lifecycle;
 pub mod logging;
 pub mod method;
 pub mod rewrite;
