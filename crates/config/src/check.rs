@@ -61,6 +61,7 @@ pub(crate) fn config(
         shutdown_grace: root.shutdown.grace.0,
         sealing_keys,
         session_expiry: root.sessions.expiry,
+        asks: root.asks,
         warnings: Vec::new(),
     })
 }

@@ -5,8 +5,8 @@ use std::{num::NonZeroU32, time::Duration};
 use gatepost_policy::{Access, Effect, Pattern};
 
 use crate::{
-    Endpoints, EraChoice, Http, Isolation, Listen, ModuleOptions, Pool, Secret, ServerUrl, Telemetry, Text,
-    Transport, known,
+    Asks, Endpoints, EraChoice, Http, Isolation, Listen, ModuleOptions, Pool, Secret, ServerUrl, Telemetry,
+    Text, Transport, known,
     settings::{settings, words},
     values::{FilePath, GraceTime, IncludePattern, Named, SealingKey},
 };
@@ -42,6 +42,8 @@ settings! {
         pub(crate) sealing: Sealing,
         /// Sessions of legacy clients.
         pub(crate) sessions: Sessions,
+        /// What servers ask of clients while a call runs.
+        pub(crate) asks: Asks,
     }
 }
 

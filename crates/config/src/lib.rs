@@ -32,7 +32,7 @@ mod tests;
 pub use import::{FoundSecret, Import, ImportError, import};
 pub use listen::{ListenError, remedy as listen_remedy};
 pub use model::{
-    Config, Endpoints, EraChoice, HostName, Http, Isolation, Listen, LogForm, LogLevel, ModuleOptions,
+    Asks, Config, Endpoints, EraChoice, HostName, Http, Isolation, Listen, LogForm, LogLevel, ModuleOptions,
     Origin, Pool, Server, ServerKind, ServerUrl, Telemetry, Transport, View,
 };
 pub use problem::{Problem, Problems, Warning};

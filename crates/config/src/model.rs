@@ -43,6 +43,8 @@ pub struct Config {
     pub sealing_keys: Vec<Secret>,
     /// How long an idle legacy session stays valid. Then its client gets 404 and starts a new one.
     pub session_expiry: Duration,
+    /// What servers ask of clients while a call runs, where the two speak different eras.
+    pub asks: Asks,
     /// What is not wrong but should be known.
     pub warnings: Vec<Warning>,
 }
@@ -110,6 +112,23 @@ settings! {
         pub max: NonZeroU32 = 4,
         /// How long one may be without work; then it is ended, and started again on demand.
         pub idle: Duration = "5m",
+    }
+}
+
+settings! {
+    /// What a legacy server asks of a modern client (elicitation, sampling, roots): the call waits at the gate until the
+    /// client sends it again with the answers.
+    pub struct Asks {
+        /// How long to wait for another question before the client is told of those there are, because a legacy server
+        /// cannot say that it has asked everything.
+        pub settle: Duration = "15ms",
+        /// How long one call may wait for its client, over all its questions. Then the server is told that nobody
+        /// answered, and the call is cancelled.
+        pub wait: Duration = "30m",
+        /// The most calls of one caller that wait at once; a further one fails.
+        pub per_principal: NonZeroU32 = 100,
+        /// The most calls that wait at once on one server; a further one fails.
+        pub per_server: NonZeroU32 = 500,
     }
 }
 

@@ -21,7 +21,7 @@ mod legacy;
 mod tests;
 
 pub use canonical::canonical;
-pub use input::{Answers, InputRequired, NotAnswers, input_answers, input_required, input_responses};
+pub use input::{Answers, InputRequired, NotAnswers, input_answers, input_required, input_responses, pages};
 pub use legacy::BeyondClient;
 
 /// What is asked for, as finely as clients declare it.

@@ -12,8 +12,8 @@ mod tool;
 
 pub use capabilities::client_capabilities_up;
 pub use error::{ErrorDown, ErrorFacts, error_down};
-pub use request::{ClientSide, UpCall, request_up};
-pub use result::{CacheHints, CacheScope, ResultPlan, ResultProblem, result_down};
+pub use request::{ClientSide, InputUp, UpCall, request_up};
+pub use result::{CacheHints, CacheScope, ResultPlan, ResultProblem, result_down, unfinished_down};
 pub use tool::{drops_structured_content, tool_down};
 
 /// The `_meta` key of a request's protocol version (2026-07-28 schema, `RequestMetaObject`).

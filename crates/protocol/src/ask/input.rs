@@ -6,9 +6,11 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 
-use super::{Ask, slice};
-use crate::envelope::{Request, Response};
+use super::{Ask, AskKind, slice};
+use crate::envelope::{Outcome, Request, Response};
+use crate::error::URL_ELICITATION_REQUIRED;
 use crate::json::{self, Kind, ObjectWriter};
+use crate::method::Method;
 use crate::rewrite::Rewrite;
 
 /// What an `input_required` result asks for.
@@ -176,4 +178,26 @@ pub fn input_responses(answers: &[(String, Bytes)]) -> Vec<u8> {
         out.raw(key, answer);
     }
     out.finish()
+}
+
+/// The pages that a legacy server's -32042 wants the user to visit first; none for any other response.
+/// Source: MCP 2025-11-25, client/elicitation, URL Elicitation Required Error.
+pub fn pages(response: &Response) -> Vec<Ask> {
+    let raw = response.raw();
+    let Outcome::Error {
+        code: URL_ELICITATION_REQUIRED,
+        data: Some(data),
+        ..
+    } = response.outcome()
+    else {
+        return Vec::new();
+    };
+    let list = json::object(raw, data)
+        .ok()
+        .and_then(|data| data.get(raw, "elicitations"));
+    list.into_iter()
+        .flat_map(|list| json::items(raw, list))
+        .filter_map(|item| Ask::new(raw, Method::ElicitationCreate.name(), Some(item)).ok())
+        .filter(|ask| ask.kind() == AskKind::Url)
+        .collect()
 }

@@ -140,11 +140,7 @@ fn an_unfinished_result_is_read() {
         .iter()
         .map(|(key, ask)| (key.as_str(), ask.kind()))
         .collect();
-    assert_eq!(
-        keys,
-        [("b", AskKind::Roots), ("a", AskKind::Form)],
-        "in the server's order"
-    );
+    assert_eq!(keys, [("a", AskKind::Form), ("b", AskKind::Roots)]);
     assert_eq!(found.state.as_deref(), Some(""));
     for wrong in [
         json!({ "resultType": "input_required" }),
@@ -274,4 +270,20 @@ fn equal_json_has_one_spelling() {
         r#"{"a":-0.5e1,"b":[1.0,{"x":"A","y":null}]}"#
     );
     assert_ne!(spelled("1.0"), spelled("1"));
+}
+
+#[test]
+fn pages_of_a_refusal_are_read() {
+    let raw = json!({ "jsonrpc": "2.0", "id": 1, "error": { "code": -32042, "message": "m", "data": { "elicitations": [
+        { "mode": "url", "url": "https://a", "elicitationId": "e", "message": "m" }, { "mode": "form" }, 7] } } });
+    let response = |raw: &Value| match Message::parse(raw.to_string().into(), Strictness::Server) {
+        Ok(Message::Response(response)) => response,
+        other => panic!("{other:?}"),
+    };
+    let found = pages(&response(&raw));
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].elicitation_id().as_deref(), Some("e"));
+    let mut other = raw.clone();
+    other["error"]["code"] = json!(-32041);
+    assert!(pages(&response(&other)).is_empty());
 }

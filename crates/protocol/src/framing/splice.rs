@@ -17,6 +17,8 @@ pub struct SpliceEdits {
     pub remove: &'static [&'static str],
     /// Members to put at the end of the result, each only if the server's own was not there (or is removed).
     pub add: SmallVec<[(&'static str, Bytes); 3]>,
+    /// Members of the result that stop the filter with [`SpliceError::Unfinished`]: the response must be seen whole.
+    pub stop: &'static [&'static str],
 }
 
 /// What kind of response it is.
@@ -55,6 +57,9 @@ pub enum SpliceError {
     /// JSON, but no response: it has a `method`, or neither `result` nor `error`.
     #[error("the answer is not a JSON-RPC response")]
     NotAResponse,
+    /// The result has one of the members that were to stop the filter.
+    #[error("the result turns out to ask for input after most of it has been passed on")]
+    Unfinished,
 }
 
 /// A key or separator that is held back may not grow beyond this.
@@ -362,6 +367,9 @@ impl IdSplicer {
             }
             return Ok(());
         }
+        if self.edits.stop.iter().any(|name| is(name)) {
+            return Err(SpliceError::Unfinished);
+        }
         self.removing = self.edits.remove.iter().any(|name| is(name));
         if self.removing {
             self.switch(chunk, at, Mode::Drop, out)?;
@@ -419,7 +427,10 @@ impl IdSplicer {
                     State::FirstItem
                 };
                 *at += 1;
-                let edited = !self.edits.remove.is_empty() || !self.edits.add.is_empty();
+                let SpliceEdits {
+                    remove, add, stop, ..
+                } = &self.edits;
+                let edited = !(remove.is_empty() && add.is_empty() && stop.is_empty());
                 if self.depth == 2 && is_object && self.part == Part::Result && edited {
                     self.in_result = true;
                     self.kept = false;

@@ -113,6 +113,12 @@ pub fn error_down(response: &Response, id: &[u8], facts: &ErrorFacts<'_>) -> Err
         _ if is_our_fault(code) => internal(format!(
             "server {server} and the gate disagree about the protocol (code {code})"
         )),
+        // 2026-07-28 basic/index, Error Codes: MUST NOT be emitted any more. A legacy server's becomes a question before it
+        // gets here, if its client can be sent to a page.
+        URL_ELICITATION_REQUIRED => internal(format!(
+            "server {server} wants the user to visit a page first: {}",
+            elicitation_urls(raw, data).join(" ")
+        )),
         // 2026-07-28 basic/index, Error Codes: reserved for the specification.
         -32099..=-32023 => internal(format!("server {server} answered with the reserved code {code}")),
         _ => pass(200),

@@ -34,6 +34,17 @@ pub struct UpCall<'a> {
     pub name: Option<&'a str>,
     /// The gate's own progress token, raw JSON, put in where the client sent one. `None` removes the client's.
     pub progress_token: Option<&'a [u8]>,
+    /// What the gate knows better than the client's own `inputResponses` and `requestState`, for a modern server.
+    pub input: Option<InputUp<'a>>,
+}
+
+/// The answers and the state that go to a modern server with a call that is made again.
+#[derive(Debug, Clone, Copy)]
+pub struct InputUp<'a> {
+    /// `inputResponses`, raw JSON. `None` leaves what the client sent.
+    pub responses: Option<&'a [u8]>,
+    /// `requestState` as the server gave it, raw JSON. `None`: it gave none.
+    pub state: Option<&'a [u8]>,
 }
 
 /// The request as the server gets it.
@@ -58,6 +69,15 @@ pub fn request_up(request: &Request, client: &ClientSide<'_>, up: &UpCall<'_>) -
     // InputResponseRequestParams).
     if !(client.version.is_modern() && up.version.is_modern()) {
         edits.remove_param("inputResponses").remove_param("requestState");
+    }
+    if let Some(input) = up.input.filter(|_| up.version.is_modern()) {
+        if let Some(responses) = input.responses {
+            edits.param("inputResponses", responses);
+        }
+        match input.state {
+            Some(state) => edits.param("requestState", state),
+            None => edits.remove_param("requestState"),
+        };
     }
     match (client.version.is_modern(), up.version.is_modern()) {
         // 2026-07-28 basic/index, _meta: every request carries them.

@@ -55,11 +55,9 @@ pub enum ResultProblem {
     /// `resultType` is one that no version has.
     #[error("the server's answer has an unknown resultType {0:?}")]
     UnknownResultType(String),
-    /// `input_required`, for a client that is asked by requests.
-    #[error(
-        "the server asks for input (`input_required`), which this gate cannot yet put to a client of a version with sessions"
-    )]
-    InputForLegacy,
+    /// `input_required`: no answer yet. Whoever called decides how the questions reach the client.
+    #[error("the server asks for input (`input_required`)")]
+    Unfinished,
     /// `task`, for a client that did not declare tasks.
     #[error(
         "the server made a task of the call, which this gate cannot yet wait for on behalf of a client of a version with sessions"
@@ -95,6 +93,18 @@ enum ResultType {
     Task,
 }
 
+/// A result that asks for input, as the response to the request `id` (raw JSON), with `state` for its `requestState`.
+///
+/// Nothing else of it changes: what it asks is between server and client.
+pub fn unfinished_down(response: &Response, id: &[u8], state: Option<&str>) -> Bytes {
+    let mut edits = response.rewrite();
+    edits.id(id);
+    if let Some(state) = state {
+        edits.result_member("requestState", json::quote(state));
+    }
+    edits.finish()
+}
+
 const ERA_FIELDS: &[&str] = &["resultType", "ttlMs", "cacheScope"];
 const CACHE_FIELDS: &[&str] = &["ttlMs", "cacheScope"];
 
@@ -125,6 +135,10 @@ impl ResultPlan<'_> {
             id: Some(id),
             ..SpliceEdits::default()
         };
+        if self.server.is_modern() && self.method.is_some_and(Method::may_ask) {
+            // What an unfinished result keeps for the server is sealed on the way down.
+            edits.stop = &["requestState", "inputRequests"];
+        }
         match (self.client.is_modern(), self.server.is_modern()) {
             (true, from_modern) => {
                 edits
@@ -168,7 +182,7 @@ impl ResultPlan<'_> {
             (false, true) => {
                 match result_type(response)? {
                     None | Some(ResultType::Complete) => {}
-                    Some(ResultType::InputRequired) => return Err(ResultProblem::InputForLegacy),
+                    Some(ResultType::InputRequired) => return Err(ResultProblem::Unfinished),
                     Some(ResultType::Task) => return Err(ResultProblem::TaskForLegacy),
                 }
                 for name in ERA_FIELDS {
@@ -190,9 +204,18 @@ impl ResultPlan<'_> {
         edits: &mut ResponseRewrite<'r>,
     ) -> Result<(), ResultProblem> {
         let raw = response.raw();
-        let kind = result_type(response)?;
-        if kind.is_none() {
-            edits.result_member("resultType", &b"\"complete\""[..]);
+        // From a server of a version that does not have it the member means nothing.
+        let kind = if self.server.is_modern() {
+            result_type(response)?
+        } else {
+            None
+        };
+        match kind {
+            None => {
+                edits.result_member("resultType", &b"\"complete\""[..]);
+            }
+            Some(ResultType::InputRequired) => return Err(ResultProblem::Unfinished),
+            Some(ResultType::Complete | ResultType::Task) => {}
         }
         if let Some(id) = self.task_id {
             edits.result_member("taskId", id);

@@ -40,6 +40,7 @@ fn requests_up() {
             id: b"7",
             name: Some("t"),
             progress_token: Some(b"99"),
+            input: None,
         };
         let sent = request_up(&request(&raw), &client, &call);
         let text = String::from_utf8(sent.to_vec()).unwrap();
@@ -250,7 +251,7 @@ fn results_that_cannot_be_passed_on_are_named() {
 #[test]
 fn what_a_modern_server_asks_never_reaches_an_older_client_as_a_result() {
     for (kind, problem) in [
-        ("input_required", ResultProblem::InputForLegacy),
+        ("input_required", ResultProblem::Unfinished),
         ("task", ResultProblem::TaskForLegacy),
     ] {
         let raw = format!(r#"{{"jsonrpc":"2.0","id":7,"result":{{"resultType":"{kind}","taskId":"t"}}}}"#);

@@ -18,7 +18,35 @@ fn edits(
             .iter()
             .map(|(name, value)| (*name, Bytes::from_static(value.as_bytes())))
             .collect(),
+        stop: &[],
     }
+}
+
+#[test]
+fn a_member_that_stops_stops_wherever_it_comes() {
+    for raw in [
+        r#"{"jsonrpc":"2.0","id":1,"result":{"requestState":"s","content":[]}}"#,
+        r#"{"result":{"content":[{"requestState":1}],"requestState":"s"},"jsonrpc":"2.0","id":1}"#,
+    ] {
+        let stopping = SpliceEdits {
+            stop: &["requestState"],
+            ..edits("7", &[], &[])
+        };
+        assert_eq!(
+            splice(stopping, &[raw.as_bytes()]),
+            Err(SpliceError::Unfinished),
+            "{raw}"
+        );
+    }
+    let inner = r#"{"id":1,"result":{"content":[{"requestState":1}]}}"#;
+    let stopping = SpliceEdits {
+        stop: &["requestState"],
+        ..edits("7", &[], &[])
+    };
+    assert_eq!(
+        splice(stopping, &[inner.as_bytes()]).unwrap(),
+        inner.replace(":1,\"r", ":7,\"r")
+    );
 }
 
 fn splice(edits: SpliceEdits, chunks: &[&[u8]]) -> Result<String, SpliceError> {
