@@ -156,12 +156,12 @@ fn plain_choice(params: &[u8], schema: &Members, choices: Span) -> Vec<u8> {
             .collect();
         [&b"["[..], &texts.join(&b","[..]), b"]"].concat()
     };
+    // Once, whatever else is there: a server may name `oneOf` twice, and a list for each would be as large as the square.
     let mut out = ObjectWriter::new();
+    out.raw("enum", &list("const")).raw("enumNames", &list("title"));
     for field in schema {
         let name = json::text(params, field.key).unwrap_or_default();
-        if name == "oneOf" {
-            out.raw("enum", &list("const")).raw("enumNames", &list("title"));
-        } else {
+        if !matches!(&*name, "oneOf" | "enum" | "enumNames") {
             out.raw(&name, field.value.of(params));
         }
     }

@@ -199,6 +199,24 @@ fn a_form_takes_the_shape_of_the_clients_version() {
 }
 
 #[test]
+fn a_choice_is_written_once_whatever_else_is_there() {
+    // By hand: serde_json would drop the doubled names.
+    let raw = r#"{"jsonrpc":"2.0","id":1,"method":"elicitation/create","params":{"requestedSchema":{"properties":{"c":
+        {"enum":["x"],"oneOf":[],"enumNames":1,"oneOf":[{"const":"r","title":"Red"}],"x":1}}}}}"#;
+    let Ok(Message::Request(request)) = Message::parse(raw.into(), Strictness::Server) else {
+        panic!("no request");
+    };
+    let asked = Ask::of_request(&request)
+        .unwrap()
+        .request(b"5", V2025_06_18, None)
+        .unwrap();
+    let text = String::from_utf8(asked.to_vec()).unwrap();
+    let field = r#""c":
+        {"enum":["r"],"enumNames":["Red"],"x":1}"#;
+    assert!(text.contains(field), "{text}");
+}
+
+#[test]
 fn an_answer_takes_the_shape_of_the_servers_version() {
     let sampling = ask("sampling/createMessage", &json!({ "messages": [] }));
     let answer = |content: Value| -> Bytes {
