@@ -74,14 +74,19 @@ impl<'a> Rewrite<'a> {
     }
 
     /// Gives the member `key` the raw JSON `value`: in its place if it exists, else as a new last member.
+    ///
+    /// Of several members of that name, which only a lenient parse lets through, the last gets the value and the others
+    /// `null`: nobody can read the old value, and doubled names cannot multiply a large new one.
     pub fn set_member(&mut self, members: &'a Members, key: &'a str, value: impl Into<Cow<'a, [u8]>>) {
         let value = value.into();
-        let mut exists = false;
+        let mut last: Option<Span> = None;
         for member in members.named(self.raw, key) {
-            self.replace(member.value, value.clone());
-            exists = true;
+            if let Some(earlier) = last.replace(member.value) {
+                self.replace(earlier, &b"null"[..]);
+            }
         }
-        if exists {
+        if let Some(place) = last {
+            self.replace(place, value);
             if let Some(object) = self
                 .objects
                 .iter_mut()

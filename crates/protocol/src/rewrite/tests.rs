@@ -115,7 +115,9 @@ fn every_duplicate_is_changed() {
     let members = object(raw, Span::all(raw)).unwrap();
     let mut edits = Rewrite::new(raw);
     edits.set_member(&members, "a", &b"0"[..]);
-    assert_eq!(&edits.finish()[..], br#"{"a":0,"b":2,"a":0}"#);
+    assert_eq!(&edits.finish()[..], br#"{"a":null,"b":2,"a":0}"#);
+    edits.set_member(&members, "a", &b"9"[..]);
+    assert_eq!(&edits.finish()[..], br#"{"a":null,"b":2,"a":9}"#);
     let mut edits = Rewrite::new(raw);
     edits.remove_member(&members, "a");
     assert_eq!(&edits.finish()[..], br#"{"b":2}"#);
