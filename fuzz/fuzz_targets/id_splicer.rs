@@ -15,6 +15,7 @@ fn edits() -> SpliceEdits {
         id: Some(Bytes::from_static(b"\"new\"")),
         remove: REMOVE,
         add: [("a", Bytes::from_static(b"[1]"))].into_iter().collect(),
+        ..SpliceEdits::default()
     }
 }
 
