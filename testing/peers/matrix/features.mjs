@@ -1,0 +1,146 @@
+// What is tried with every pair of a client and a server. Each check ends in silence or throws what went wrong. The clients of both
+// SDKs are driven through a `Peer`, which hides how their interfaces differ.
+
+import { EventEmitter, on } from "node:events";
+
+const PATIENCE_MS = 8_000;
+
+/** What a client's handlers do, and what they saw. Each kind of client adds `call`, `watch` and `tools`. */
+export class Peer {
+    constructor(name) {
+        this.name = name;
+        this.events = new EventEmitter();
+        this.shownUrls = [];
+    }
+
+    // The answers hold what was asked, so that a tool's result shows that both ways worked.
+    elicitation = ({ params }) => {
+        if (params.mode === "url") {
+            this.shownUrls.push(params.url);
+            return { action: "accept" };
+        }
+        return { action: "accept", content: { name: `${this.name}, asked: ${params.message}` } };
+    };
+    sampling = ({ params }) => {
+        const content = { type: "text", text: `${this.name} thinks about: ${params.messages[0].content.text}` };
+        return { role: "assistant", model: "none", content };
+    };
+    roots = () => ({ roots: [{ uri: `file:///home/${this.name}` }] });
+
+    log = ({ params }) => this.events.emit("log", params.data);
+    updated = ({ params }) => this.events.emit("updated", params.uri);
+    changed = () => this.events.emit("changed");
+
+    /** Waits for an event that passes, from now on until `signal`. Begin to wait before you cause it. */
+    async seen(event, signal, passes) {
+        for await (const [value] of on(this.events, event, { signal })) {
+            if (await passes(value)) return;
+        }
+    }
+}
+
+function equal(found, expected) {
+    if (found !== expected) throw new Error(`expected ${JSON.stringify(expected)}, found ${JSON.stringify(found)}`);
+}
+
+const features = {
+    async tool(peer) {
+        equal(await peer.call("echo", { say: "hello" }), "hello");
+    },
+
+    async elicitation_form(peer) {
+        const answer = await peer.call("ask_form", { question: "Who is there?" });
+        equal(answer, `accept: ${peer.name}, asked: Who is there?`);
+    },
+
+    async elicitation_url(peer) {
+        const url = `https://example.com/for/${peer.name}`;
+        equal(await peer.call("ask_url", { url }), "accept");
+        equal(peer.shownUrls.join(), url);
+    },
+
+    async sampling(peer) {
+        const answer = await peer.call("ask_model", { question: "Why?" });
+        equal(answer, `${peer.name} thinks about: Why?`);
+    },
+
+    async roots(peer) {
+        equal(await peer.call("ask_roots", {}), `file:///home/${peer.name}`);
+    },
+
+    // Two at once: each is told of its own, and before its result. (The server goes on when it has been seen: this SDK drops
+    // progress that arrives together with the result.)
+    async progress(peer) {
+        const count = async (to, what) => {
+            const tag = `${peer.name}'s ${what}`;
+            let seen = 0;
+            const onprogress = ({ progress, message }) => {
+                seen += 1;
+                equal(`${progress} ${message}`, `${seen} ${tag}`);
+                if (seen === to) peer.call("go_on", { tag });
+            };
+            equal(await peer.call("count", { to, tag }, { onprogress }), `counted to ${to}`);
+            equal(seen, to);
+        };
+        await Promise.all([count(3, "apples"), count(2, "pears")]);
+    },
+
+    // The server says itself that it was told.
+    async cancel(peer, signal) {
+        const key = `${peer.name} waits`;
+        const becomes = async (expected) => {
+            while ((await peer.call("state_of", { key })) !== expected) signal.throwIfAborted();
+        };
+        const abort = new AbortController();
+        const call = peer.call("wait", { key }, { signal: abort.signal }).then(
+            () => "an answer",
+            () => "no answer",
+        );
+        await becomes("waiting");
+        abort.abort("not needed any more");
+        equal(await call, "no answer");
+        await becomes("cancelled");
+    },
+
+    async log(peer, signal) {
+        const say = `${peer.name} was here`;
+        const seen = peer.seen("log", signal, (data) => data === say);
+        await Promise.all([seen, peer.call("log", { say })]);
+    },
+
+    async subscribe(peer, signal) {
+        const uri = `note:///${peer.name}`;
+        const end = await peer.watch(uri);
+        const seen = peer.seen("updated", signal, (updated) => updated === uri);
+        await Promise.all([seen, peer.call("touch", { uri })]);
+        await end();
+    },
+
+    // When the client is told of a change, the change is there.
+    async list_changed(peer, signal) {
+        const name = `grown_for_${peer.name}`;
+        const end = await peer.watch();
+        const seen = peer.seen("changed", signal, async () => (await peer.tools()).includes(name));
+        await Promise.all([seen, peer.call("grow", { name })]);
+        equal(await peer.call(name, {}), name);
+        await end();
+    },
+};
+
+/** Tries every feature, and prints one JSON object that has "ok" or what went wrong for each. */
+export async function report(peer) {
+    const said = {};
+    for (const [feature, check] of Object.entries(features)) {
+        const signal = AbortSignal.timeout(PATIENCE_MS);
+        const late = new Promise((_resolve, reject) => {
+            signal.addEventListener("abort", () => reject(new Error("it took too long")));
+        });
+        try {
+            await Promise.race([check(peer, signal), late]);
+            said[feature] = "ok";
+        } catch (error) {
+            said[feature] = error.message;
+        }
+    }
+    console.log(JSON.stringify(said));
+}
