@@ -310,6 +310,9 @@ pub(crate) fn params(dice: &mut Dice<'_>, method: Method, client: Version) -> St
     } else {
         params.maybe(dice, "task", |_| r#"{"ttl":1000}"#.to_owned());
     }
+    if dice.once_in(4) {
+        params.with("requestState", "\"s\"").with("inputResponses", "{}");
+    }
     if client.is_modern() || dice.once_in(2) {
         let meta = meta.text(dice);
         params.with("_meta", meta);

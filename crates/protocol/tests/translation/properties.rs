@@ -110,6 +110,10 @@ fn params_come_back(dice: &mut Dice<'_>, client: Version, server: Version) {
         meta(&sent),
         "what a vendor says in `_meta` is nobody's to change"
     );
+    // What only the other era means by these is not for it to misread.
+    for name in ["task", "inputResponses", "requestState"] {
+        assert!(there.param(name).is_none(), "{name} went up");
+    }
     // A modern server is always told who asks; a legacy one never.
     for hop in [&there, &back] {
         let told = hop.meta(META_PROTOCOL_VERSION).is_some() && hop.meta(META_CLIENT_CAPABILITIES).is_some();
