@@ -31,9 +31,11 @@ export class Peer {
     updated = ({ params }) => this.events.emit("updated", params.uri);
     changed = () => this.events.emit("changed");
 
-    /** Waits for an event that passes, from now on until `signal`. Begin to wait before you cause it. */
-    async seen(event, signal, passes) {
-        for await (const [value] of on(this.events, event, { signal })) {
+    /** Causes something, and waits until `signal` for an event that passes. */
+    async sees(event, passes, cause, signal) {
+        const events = on(this.events, event, { signal });
+        await cause();
+        for await (const [value] of events) {
             if (await passes(value)) return;
         }
     }
@@ -102,17 +104,16 @@ const features = {
         await becomes("cancelled");
     },
 
+    // FastMCP wraps what is logged.
     async log(peer, signal) {
         const say = `${peer.name} was here`;
-        const seen = peer.seen("log", signal, (data) => data === say);
-        await Promise.all([seen, peer.call("log", { say })]);
+        await peer.sees("log", (data) => data === say || data.msg === say, () => peer.call("log", { say }), signal);
     },
 
     async subscribe(peer, signal) {
         const uri = `note:///${peer.name}`;
         const end = await peer.watch(uri);
-        const seen = peer.seen("updated", signal, (updated) => updated === uri);
-        await Promise.all([seen, peer.call("touch", { uri })]);
+        await peer.sees("updated", (updated) => updated === uri, () => peer.call("touch", { uri }), signal);
         await end();
     },
 
@@ -120,8 +121,8 @@ const features = {
     async list_changed(peer, signal) {
         const name = `grown_for_${peer.name}`;
         const end = await peer.watch();
-        const seen = peer.seen("changed", signal, async () => (await peer.tools()).includes(name));
-        await Promise.all([seen, peer.call("grow", { name })]);
+        const isListed = async () => (await peer.tools()).includes(name);
+        await peer.sees("changed", isListed, () => peer.call("grow", { name }), signal);
         equal(await peer.call(name, {}), name);
         await end();
     },
@@ -131,16 +132,19 @@ const features = {
 export async function report(peer) {
     const said = {};
     for (const [feature, check] of Object.entries(features)) {
-        const signal = AbortSignal.timeout(PATIENCE_MS);
+        const end = new AbortController();
+        let timer;
         const late = new Promise((_resolve, reject) => {
-            signal.addEventListener("abort", () => reject(new Error("it took too long")));
+            timer = setTimeout(() => reject(new Error("it took too long")), PATIENCE_MS);
         });
         try {
-            await Promise.race([check(peer, signal), late]);
+            await Promise.race([check(peer, end.signal), late]);
             said[feature] = "ok";
         } catch (error) {
             said[feature] = error.message;
         }
+        clearTimeout(timer);
+        end.abort();
     }
     console.log(JSON.stringify(said));
 }
