@@ -6,41 +6,28 @@
 //!
 //! Source: `docs/eras.md` 5.3 and 5.5; MCP 2026-07-28, basic/patterns/mrtr.
 
-use std::{
-    collections::VecDeque,
-    future::{pending, poll_fn},
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{collections::VecDeque, future::pending, sync::Arc, time::Duration};
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use gatepost_protocol::{
-    ask::{Ask, AskKind, InputRequired, input_responses},
-    envelope::{Outcome, Response},
+    ask::{Ask, InputRequired, input_responses},
     error::{INTERNAL_ERROR, URL_ELICITATION_REQUIRED},
-    json::{self, ObjectWriter, Span},
+    json::ObjectWriter,
     version::Version,
 };
-use tokio::{
-    sync::oneshot::error::RecvError,
-    time::{Instant, sleep_until},
-};
+use tokio::time::{Instant, sleep_until};
 
-use crate::{
-    conversation::{Conversations, OpenQuestion},
-    seal::random,
-    session::ConversationId,
-};
+use crate::{conversation::Conversations, session::ConversationId};
 
-/// How long a user may consider a form or a page. Source: `docs/eras.md` 5.3, 3.
-const ELICITATION_WITHIN: Duration = Duration::from_secs(600);
-/// How long a model may take, and whoever approves what it is asked. Source: `docs/eras.md` 5.3, 3.
-const SAMPLING_WITHIN: Duration = Duration::from_secs(300);
-/// How long a program may take to list its roots. Source: `docs/eras.md` 5.3, 3.
-const ROOTS_WITHIN: Duration = Duration::from_secs(30);
+mod errand;
+mod question;
+
+use errand::Errand;
+use question::{Event, NoAnswer, Place, Question, event};
+
+/// How much may be asked at once. Ours: every one is an entry in a map, and a user who is asked more is not asked but
+/// flooded.
+const MAX_AT_ONCE: usize = 100;
 /// How often one call may ask. Source: `docs/eras.md` 5.3, 4.
 const MAX_ASKING: u32 = 10;
 /// How often one call may be put off with a `requestState` and no question. Source: `docs/eras.md` 5.3, 4.
@@ -49,8 +36,6 @@ const MAX_PUT_OFF: u32 = 10;
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// How long a call is made again and again while its user is busy on a page. Source: `docs/eras.md` 5.5, last row.
 const PAGE_WITHIN: Duration = Duration::from_secs(300);
-/// The user agreed to visit the page; nothing more is known. Source: MCP 2026-07-28, client/elicitation, URL Mode.
-const ACCEPTED: &[u8] = br#"{"action":"accept"}"#;
 
 /// What a call that is made again brings along.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -73,7 +58,7 @@ pub(crate) struct Replay {
     /// What else the client has to be told before the next turn.
     notices: VecDeque<Bytes>,
     /// Every page that the user was sent to.
-    pages: Vec<Page>,
+    errands: Vec<Errand>,
     /// Since when, and how often, the call is made again only because the user is busy on a page.
     visit: Option<Visit>,
     left: Option<Left>,
@@ -105,15 +90,18 @@ pub(crate) enum Turn {
 #[derive(Debug, Clone)]
 pub(crate) struct Left {
     input: Input,
-    pages: Vec<Page>,
+    errands: Vec<Errand>,
 }
 
 impl Left {
     /// How much of it a server has chosen, in bytes.
     pub(crate) fn size(&self) -> usize {
         let state = self.input.state.as_ref().map_or(0, String::len);
-        let pages = self.pages.iter().map(|page| page.url.len() + page.entry.len());
-        state + self.input.responses.as_ref().map_or(0, Bytes::len) + pages.sum::<usize>()
+        let errands = self
+            .errands
+            .iter()
+            .map(|errand| errand.url.len() + errand.entry.len());
+        state + self.input.responses.as_ref().map_or(0, Bytes::len) + errands.sum::<usize>()
     }
 
     #[cfg(test)]
@@ -121,7 +109,7 @@ impl Left {
         let (responses, state) = (None, Some(state));
         Self {
             input: Input { responses, state },
-            pages: Vec::new(),
+            errands: Vec::new(),
         }
     }
 }
@@ -141,46 +129,10 @@ enum Round {
     Stopping(Turn),
 }
 
-/// One question of a round, and all the keys that its server put it under.
-struct Question {
-    keys: Vec<String>,
-    kind: AskKind,
-    /// Its place in `pages`, if the user is sent to one.
-    page: Option<usize>,
-    place: Place,
-}
-
-enum Place {
-    /// Not yet put to the client.
-    Unsaid(OpenQuestion, Bytes),
-    /// The client has it, and until then to answer.
-    Said(OpenQuestion, Instant),
-    /// A raw JSON object.
-    Answered(Bytes),
-}
-
-/// A page that the user was asked to visit; nobody is asked the same twice.
-#[derive(Debug, Clone)]
-struct Page {
-    url: String,
-    id: String,
-    /// The entry of `data.elicitations` of -32042, raw JSON.
-    entry: Bytes,
-    /// What the user said: a raw JSON object.
-    answer: Option<Bytes>,
-    accepted: bool,
-}
-
 #[derive(Clone, Copy)]
 struct Visit {
     until: Instant,
     times: u32,
-}
-
-/// Something happened to the question of this number.
-enum Event {
-    Answered(usize, Result<Response, RecvError>),
-    Late(usize),
 }
 
 impl Replay {
@@ -199,7 +151,7 @@ impl Replay {
             server,
             round: Round::Calling,
             notices: VecDeque::new(),
-            pages: Vec::new(),
+            errands: Vec::new(),
             visit: None,
             left: None,
             asking: 0,
@@ -209,15 +161,21 @@ impl Replay {
 
     /// Goes on where an earlier call of the same client was given up: what this call brings along the first time.
     pub(crate) fn resume(&mut self, left: Left) -> Input {
-        self.pages = left.pages;
+        self.errands = left.errands;
         left.input
     }
 
     /// The server answered `input_required`.
     ///
     /// # Errors
-    /// In words, if it asked what the client did not declare.
+    /// In words, if it asked what the client did not declare, or more than anybody can be asked.
     pub(crate) fn asked(&mut self, required: InputRequired) -> Result<(), String> {
+        if required.asks.len() > MAX_AT_ONCE {
+            let asks = required.asks.len();
+            return Err(format!(
+                "it asked {asks} questions at once; {MAX_AT_ONCE} are allowed"
+            ));
+        }
         // "Servers MUST NOT send elicitation requests with modes that are not supported by the client", and alike for the
         // others. Source: MCP 2026-07-28, client/elicitation, client/sampling and client/roots, Capabilities.
         for (key, ask) in &required.asks {
@@ -273,16 +231,9 @@ impl Replay {
     }
 
     /// The call has ended with a final result: what to tell the client before it.
-    ///
-    /// Source: MCP 2025-11-25, client/elicitation, Completion Notifications for URL Mode Elicitation.
     pub(crate) fn finished(&mut self) -> Vec<Bytes> {
-        let completed = self.pages.drain(..).filter(|page| page.accepted);
-        completed
-            .map(|page| {
-                let id = ObjectWriter::new().text("elicitationId", &page.id).finish();
-                notification("notifications/elicitation/complete", &id)
-            })
-            .collect()
+        let errands = self.errands.drain(..);
+        errands.filter_map(|errand| errand.completed()).collect()
     }
 
     /// After a stop with -32042: with what the call goes on if the client makes it again.
@@ -308,11 +259,11 @@ impl Replay {
 
     /// A round of questions, some of which may be answered already.
     fn open(&mut self, asks: Vec<(String, Ask)>, state: Option<String>) -> Round {
-        let known = self.pages.len();
+        let known = self.errands.len();
         let mut questions: Vec<Question> = Vec::with_capacity(asks.len());
         for (key, ask) in asks {
             let url = ask.url();
-            let page = url.and_then(|url| self.pages.iter().position(|page| page.url == url));
+            let page = url.and_then(|url| self.errands.iter().position(|errand| errand.url == url));
             // Twice in one round is twice the same, too.
             let same = questions
                 .iter_mut()
@@ -328,8 +279,8 @@ impl Replay {
         }
         let busy = questions.iter().all(|question| {
             let page = question.page.filter(|page| *page < known);
-            page.and_then(|page| self.pages.get(page))
-                .is_some_and(|page| page.accepted)
+            page.and_then(|page| self.errands.get(page))
+                .is_some_and(Errand::is_accepted)
         });
         if busy {
             return self.wait_for_user(questions, state);
@@ -350,11 +301,10 @@ impl Replay {
         let kind = ask.kind();
         let keys = vec![key];
         if let Some(index) = page
-            && let Some(page) = self.pages.get(index)
+            && let Some(errand) = self.errands.get(index)
         {
             // "The same URL again is not shown again" (eras.md 5.5), whatever the user said to it.
-            let answer = page.answer.clone().unwrap_or_else(|| ACCEPTED.into());
-            let place = Place::Answered(answer);
+            let place = Place::Answered(errand.answer());
             return Ok(Question {
                 keys,
                 kind,
@@ -362,13 +312,16 @@ impl Replay {
                 place,
             });
         }
-        let minted = match ask.url() {
-            Some(url) => Some(self.mint(ask, &url)?),
-            None => None,
-        };
+        let errand =
+            match ask.url() {
+                Some(url) => Some(Errand::new(ask, &url).map_err(|error| {
+                    format!("sent its user to a page that cannot be given a name: {error}")
+                })?),
+                None => None,
+            };
         let open = self.conversations.ask(self.conversation);
         let id = open.id().to_string();
-        let name = minted.as_ref().map(|page| page.id.as_str());
+        let name = errand.as_ref().map(|errand| errand.id.as_str());
         // eras.md 5.3, 7: a form that a version lacks cannot be asked. No user dismissed it, so nothing true can be said to
         // the server.
         let message = ask.request(id.as_bytes(), self.version, name).map_err(|beyond| {
@@ -377,46 +330,15 @@ impl Replay {
                 kind.method().name()
             )
         })?;
-        let page = minted.map(|page| {
-            self.pages.push(page);
-            self.pages.len() - 1
+        let page = errand.map(|errand| {
+            self.errands.push(errand);
+            self.errands.len() - 1
         });
         Ok(Question {
             keys,
             kind,
             page,
             place: Place::Unsaid(open, message),
-        })
-    }
-
-    /// A page of a server that has no name for its elicitation, which 2025-11-25 requires.
-    fn mint(&self, ask: &Ask, url: &str) -> Result<Page, String> {
-        let id = match ask.elicitation_id() {
-            Some(id) => id.into_owned(),
-            None => {
-                let bytes = random::<16>().map_err(|error| {
-                    format!("sends its user to a page that cannot be given a name: {error}")
-                })?;
-                URL_SAFE_NO_PAD.encode(bytes)
-            }
-        };
-        let params = ask.params().map_or(&[][..], |params| params);
-        let members = json::object(params, Span::all(params)).ok();
-        let message = members
-            .and_then(|members| members.get(params, "message"))
-            .map_or(&br#""""#[..], |message| message.of(params));
-        let entry = ObjectWriter::new()
-            .text("mode", "url")
-            .text("elicitationId", &id)
-            .text("url", url)
-            .raw("message", message)
-            .finish();
-        Ok(Page {
-            url: url.to_owned(),
-            id,
-            entry: entry.into(),
-            answer: None,
-            accepted: false,
         })
     }
 
@@ -436,8 +358,8 @@ impl Replay {
         // Source: MCP 2025-11-25, client/elicitation, URL Elicitation Required Error.
         let open = questions.iter().filter_map(|question| question.page);
         let entries: Vec<_> = open
-            .filter_map(|page| self.pages.get(page))
-            .map(|page| &page.entry[..])
+            .filter_map(|page| self.errands.get(page))
+            .map(|errand| &errand.entry[..])
             .collect();
         let mut list = vec![b'['];
         list.extend_from_slice(&entries.join(&b','));
@@ -449,7 +371,7 @@ impl Replay {
         );
         self.left = Some(Left {
             input: self.input(questions, state),
-            pages: self.pages.clone(),
+            errands: self.errands.clone(),
         });
         Round::Stopping(Turn::Stop {
             code: URL_ELICITATION_REQUIRED,
@@ -462,14 +384,13 @@ impl Replay {
         let Round::Asking { questions, .. } = &mut self.round else {
             return;
         };
-        let (Event::Answered(index, _) | Event::Late(index)) = event;
-        let Some(question) = questions.get_mut(index) else {
+        let Some(question) = questions.get_mut(event.index) else {
             return;
         };
-        let answer = match &event {
-            Event::Answered(_, Ok(response)) => question.read(response),
-            Event::Answered(_, Err(_)) => Err(NoAnswer::new("its session has ended")),
-            Event::Late(_) => {
+        let answer = match &event.answer {
+            Some(Ok(response)) => question.read(response),
+            Some(Err(_)) => Err(NoAnswer::new("its session has ended")),
+            None => {
                 const REASON: &str = "no answer in time";
                 self.notices.extend(question.cancelled(REASON));
                 Err(NoAnswer::new(REASON))
@@ -499,10 +420,9 @@ impl Replay {
             return;
         };
         for question in &questions {
-            let page = question.page.and_then(|page| self.pages.get_mut(page));
-            if let (Some(page), Place::Answered(answer)) = (page, &question.place) {
-                page.accepted = action(answer).is_some_and(|action| action == "accept");
-                page.answer = (!page.accepted).then(|| answer.clone());
+            let errand = question.page.and_then(|page| self.errands.get_mut(page));
+            if let (Some(errand), Place::Answered(answer)) = (errand, &question.place) {
+                errand.keep(answer);
             }
         }
         self.round = Round::Waiting {
@@ -541,117 +461,9 @@ impl Replay {
     }
 }
 
-/// Why there is no answer, and the client's own error object if it sent one.
-struct NoAnswer {
-    why: String,
-    error: Option<Bytes>,
-}
-
-impl NoAnswer {
-    fn new(why: &str) -> Self {
-        Self {
-            why: why.to_owned(),
-            error: None,
-        }
-    }
-}
-
-impl Question {
-    /// Puts it to the client; from now on its time runs.
-    fn say(&mut self) -> Option<Bytes> {
-        let until = Instant::now() + within(self.kind);
-        match std::mem::replace(&mut self.place, Place::Answered(Bytes::new())) {
-            Place::Unsaid(open, message) => {
-                self.place = Place::Said(open, until);
-                Some(message)
-            }
-            place => {
-                self.place = place;
-                None
-            }
-        }
-    }
-
-    /// What the client answered, a raw JSON object.
-    fn read(&self, response: &Response) -> Result<Bytes, NoAnswer> {
-        let slice = |span: Span| response.raw().slice(span.start()..span.end());
-        match response.outcome() {
-            Outcome::Result(span) if self.kind.fits(span.of(response.raw())) => Ok(slice(span)),
-            Outcome::Result(_) => Err(NoAnswer::new("the client's answer is not of that kind")),
-            Outcome::Error { span, .. } => Err(NoAnswer {
-                why: response.error_message().unwrap_or_default().into_owned(),
-                error: Some(slice(span)),
-            }),
-        }
-    }
-
-    /// The notification that takes it back, if the client has it and did not answer.
-    ///
-    /// Source: MCP 2025-11-25, basic/utilities/cancellation.
-    fn cancelled(&self, reason: &str) -> Option<Bytes> {
-        let Place::Said(open, _) = &self.place else {
-            return None;
-        };
-        let params = ObjectWriter::new()
-            .raw("requestId", open.id().to_string().as_bytes())
-            .text("reason", reason)
-            .finish();
-        Some(notification("notifications/cancelled", &params))
-    }
-}
-
-/// The next answer, or the next question that gets none in time; `None` if none is open.
-async fn event(questions: &mut [Question]) -> Option<Event> {
-    let said = questions.iter().enumerate();
-    let (until, late) = said
-        .filter_map(|(index, question)| match question.place {
-            Place::Said(_, until) => Some((until, index)),
-            _ => None,
-        })
-        .min()?;
-    let answer = poll_fn(|cx: &mut Context<'_>| {
-        for (index, question) in questions.iter_mut().enumerate() {
-            if let Place::Said(open, _) = &mut question.place
-                && let Poll::Ready(answer) = Pin::new(&mut open.answer).poll(cx)
-            {
-                return Poll::Ready(Event::Answered(index, answer));
-            }
-        }
-        Poll::Pending
-    });
-    Some(tokio::select! {
-        biased;
-        answer = answer => answer,
-        () = sleep_until(until) => Event::Late(late),
-    })
-}
-
-fn within(kind: AskKind) -> Duration {
-    match kind {
-        AskKind::Form | AskKind::Url => ELICITATION_WITHIN,
-        AskKind::Sampling | AskKind::SamplingWithTools => SAMPLING_WITHIN,
-        AskKind::Roots => ROOTS_WITHIN,
-    }
-}
-
 /// 1, 2, 4 … 30 s.
 fn pause(times: u32) -> Duration {
     Duration::from_secs(1 << times.min(5)).min(LONGEST_PAUSE)
-}
-
-/// What the user did with an elicitation.
-fn action(answer: &[u8]) -> Option<std::borrow::Cow<'_, str>> {
-    let members = json::object(answer, Span::all(answer)).ok()?;
-    json::text(answer, members.get(answer, "action")?)
-}
-
-fn notification(method: &str, params: &[u8]) -> Bytes {
-    let mut message = ObjectWriter::new();
-    message
-        .text("jsonrpc", "2.0")
-        .text("method", method)
-        .raw("params", params);
-    message.finish().into()
 }
 
 #[cfg(test)]

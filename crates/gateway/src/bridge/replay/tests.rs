@@ -397,6 +397,21 @@ async fn what_the_client_did_not_declare_is_the_servers_fault() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn nobody_is_asked_more_than_anybody_can_answer() {
+    let asks = |count: usize| -> Value { (0..count).map(|n| (n.to_string(), roots())).collect() };
+    let mut scene = Scene::able();
+    let problem = scene
+        .replay
+        .asked(required(asks(MAX_AT_ONCE + 1), None))
+        .unwrap_err();
+    assert!(problem.contains("101"), "{problem}");
+    scene.round(asks(MAX_AT_ONCE), None);
+    for _ in 0..MAX_AT_ONCE {
+        scene.told().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_question_takes_the_form_of_the_clients_version() {
     let mut scene = Scene::new(OLD, json!({ "elicitation": {} }));
     scene.round(json!({ "k": form("?") }), None);
