@@ -387,8 +387,8 @@ impl Replay {
         let Some(question) = questions.get_mut(event.index) else {
             return;
         };
-        let answer = match &event.answer {
-            Some(Ok(response)) => question.read(response),
+        let answer = match event.answer {
+            Some(Ok(response)) => question.read(&response),
             Some(Err(_)) => Err(NoAnswer::new("its session has ended")),
             None => {
                 const REASON: &str = "no answer in time";

@@ -23,7 +23,7 @@ struct Told {
 }
 
 impl Scene {
-    fn new(version: Version, capabilities: Value) -> Self {
+    fn new(version: Version, capabilities: &Value) -> Self {
         let conversations = Arc::<Conversations>::default();
         let client = ConversationId::new().unwrap();
         let capabilities = Bytes::from(capabilities.to_string());
@@ -39,7 +39,7 @@ impl Scene {
     fn able() -> Self {
         let able =
             json!({ "elicitation": { "form": {}, "url": {} }, "sampling": { "tools": {} }, "roots": {} });
-        Self::new(NEW, able)
+        Self::new(NEW, &able)
     }
 
     /// The server answers `input_required`.
@@ -122,7 +122,8 @@ impl Scene {
 }
 
 fn required(asks: Value, state: Option<&str>) -> InputRequired {
-    let mut result = json!({ "resultType": "input_required", "inputRequests": asks });
+    let mut result = json!({ "resultType": "input_required" });
+    result["inputRequests"] = asks;
     if let Some(state) = state {
         result["requestState"] = state.into();
     }
@@ -379,7 +380,7 @@ async fn what_the_client_did_not_declare_is_the_servers_fault() {
         (json!({ "sampling": {} }), roots()),
     ];
     for (capabilities, ask) in cases {
-        let mut scene = Scene::new(NEW, capabilities);
+        let mut scene = Scene::new(NEW, &capabilities);
         let problem = scene
             .replay
             .asked(required(json!({ "a": ask, "b": roots() }), None))
@@ -390,7 +391,7 @@ async fn what_the_client_did_not_declare_is_the_servers_fault() {
     }
     // An empty object is form mode, and all that clients before 2025-11-25 can declare.
     for version in [OLD, NEW] {
-        let mut scene = Scene::new(version, json!({ "elicitation": {} }));
+        let mut scene = Scene::new(version, &json!({ "elicitation": {} }));
         scene.round(json!({ "k": form("?") }), None);
         assert_eq!(scene.told().await.message["method"], "elicitation/create");
     }
@@ -413,7 +414,7 @@ async fn nobody_is_asked_more_than_anybody_can_answer() {
 
 #[tokio::test(start_paused = true)]
 async fn a_question_takes_the_form_of_the_clients_version() {
-    let mut scene = Scene::new(OLD, json!({ "elicitation": {} }));
+    let mut scene = Scene::new(OLD, &json!({ "elicitation": {} }));
     scene.round(json!({ "k": form("?") }), None);
     let told = scene.told().await;
     assert!(told.message["params"].get("mode").is_none());
@@ -426,7 +427,7 @@ async fn a_question_for_which_the_clients_version_has_no_form_ends_the_call() {
     let tools = json!({ "method": "sampling/createMessage", "params": { "messages": [], "tools": [] } });
     let cases = [(several, "elicitation/create"), (tools, "sampling/createMessage")];
     for (ask, method) in cases {
-        let mut scene = Scene::new(OLD, json!({ "elicitation": {}, "sampling": { "tools": {} } }));
+        let mut scene = Scene::new(OLD, &json!({ "elicitation": {}, "sampling": { "tools": {} } }));
         scene.round(json!({ "a": form("?"), "k": ask }), None);
         let (code, message, _) = scene.stopped().await;
         assert_eq!(code, -32603);
