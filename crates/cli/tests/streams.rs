@@ -971,17 +971,3 @@ async fn results_cross_eras() {
         }
     }
 }
-
-/// Until questions cross eras, a call that asks fails by name instead of giving a result that the client's era does not
-/// know.
-#[tokio::test]
-async fn input_required_is_no_result_to_a_legacy_client() {
-    let server = OddServer::start(Odd::modern()).await.unwrap();
-    let gate = gate_before(&server.url()).await;
-    for (tool, _, capabilities, _) in ASKS {
-        let client = Client::legacy_of(gate.address(), "/mcp/s", "2025-11-25", capabilities).await;
-        let answer = client.call(tool, "{}").await;
-        assert_eq!(answer.outcome(), (200, Some(-32603)), "{tool}: {}", answer.text());
-        assert_eq!(answer.json()["error"]["data"]["server"], "s", "{tool}");
-    }
-}

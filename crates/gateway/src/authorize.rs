@@ -8,6 +8,7 @@ use gatepost_policy::{Decision, decide};
 use gatepost_protocol::{envelope::Request, headers::HeaderParams, method::Method};
 
 use crate::{
+    bridge::replay::Input,
     inbound::{Cancellation, Client, Inbound, Trace},
     refusal::Refusal,
     resolve::{Resolved, Target, There},
@@ -26,6 +27,8 @@ use crate::{
 pub struct Permitted {
     inbound: Arc<Inbound>,
     there: There,
+    /// Rare, so it takes no more room than it must.
+    input: Option<Box<Input>>,
 }
 
 /// What the gate answers by itself, and what a server answers.
@@ -61,6 +64,16 @@ impl Permitted {
         self.there.original.as_deref()
     }
 
+    /// What the gate adds to a call that is made again.
+    pub(crate) fn input(&self) -> Option<&Input> {
+        self.input.as_deref()
+    }
+
+    /// Adds that.
+    pub(crate) fn bring(&mut self, input: Option<Input>) {
+        self.input = input.map(Box::new);
+    }
+
     /// Who asks.
     pub(crate) fn client(&self) -> &Client {
         &self.inbound.client
@@ -83,6 +96,14 @@ impl Permitted {
             .is_some_and(|tool| tool.drops_structured(self.inbound.client.version))
     }
 
+    /// Whether making this call twice does no more than making it once.
+    pub(crate) fn repeatable(&self) -> bool {
+        match self.there.tool() {
+            Some(tool) => tool.repeatable,
+            None => self.there.method.is_some_and(|method| method.facts().repeatable),
+        }
+    }
+
     /// The client's wish to end this call.
     pub(crate) fn cancellation(&self) -> &Arc<Cancellation> {
         &self.inbound.cancellation
@@ -102,7 +123,11 @@ pub fn authorize(resolved: Resolved) -> Result<Fork, Refusal> {
         tracing::info!(target: "gatepost::denied", %principal, server = action.server, name = action.name, %reason);
         return Err(hidden(&inbound.request, &there));
     }
-    Ok(Fork::There(Permitted { inbound, there }))
+    Ok(Fork::There(Permitted {
+        inbound,
+        there,
+        input: None,
+    }))
 }
 
 /// A forbidden name and an unknown one look alike to those who may not see it.

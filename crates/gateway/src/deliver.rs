@@ -6,7 +6,9 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use gatepost_protocol::{
+    ask::{AskKind, InputRequired, input_required},
     envelope::{Notification, Outcome, Response},
+    error::{MISSING_REQUIRED_CLIENT_CAPABILITY, URL_ELICITATION_REQUIRED, error_response},
     json,
     logging::LogLevel,
     method::Method,
@@ -19,6 +21,11 @@ use tokio::time::{Instant, sleep};
 use crate::{
     answer::Answer,
     authorize::Permitted,
+    bridge::{
+        again::{self, Next},
+        page::Pages,
+        state::{Belongs, Opens, call_digest},
+    },
     conversation::OpenCall,
     gate::Gate,
     inbound::{Carrier, Inbound},
@@ -26,7 +33,7 @@ use crate::{
     refusal::Refusal,
     respond::{About, render},
     task::Task,
-    upstream::{CallError, Cause, Facts, Incoming, Server, response_of},
+    upstream::{CallError, Called, Cause, Facts, Incoming, Server, response_of},
 };
 
 mod relay;
@@ -40,11 +47,26 @@ use steadfast::Steadfast;
 /// call is alive (comments keep it so). Until then a plain JSON answer is still possible.
 const COMMIT_TO_STREAM: Duration = Duration::from_secs(15);
 
-type Calling = Pin<Box<dyn Future<Output = Result<Incoming, CallError>> + Send>>;
+/// How long what is not kept here may be sent again: a modern server's state, whose true lifetime only the server knows,
+/// and the right to call again after visiting a page.
+const STATE_LASTS: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Source: MCP 2026-07-28, basic/patterns/mrtr, Supported Requests.
+const NOT_HERE: &str = "it asks for input where only `tools/call`, `prompts/get` and `resources/read` may";
+
+type Calling = Pin<Box<dyn Future<Output = Called> + Send>>;
+
+fn call(permitted: Permitted) -> Calling {
+    let server = Arc::clone(permitted.server());
+    Box::pin(async move { server.call(permitted).await })
+}
 
 /// Calls the server and turns what comes back into the client's answer.
 pub(crate) async fn forward(gate: &Arc<Gate>, permitted: Permitted) -> Result<Answer, Refusal> {
     let inbound = permitted.inbound();
+    if again::brings_state(&permitted) {
+        return Box::pin(go_on(gate, permitted)).await;
+    }
     // To a modern client closing the stream is cancelling. To a legacy one it is not: the call goes on without it.
     // Source: MCP 2025-11-25, basic/transports#Sending Messages to the Server 6.
     if inbound.carrier() == Carrier::Connection || inbound.client.version.is_modern() {
@@ -59,25 +81,47 @@ pub(crate) async fn forward(gate: &Arc<Gate>, permitted: Permitted) -> Result<An
     .await
 }
 
+/// A modern client's call that was answered with questions before.
+async fn go_on(gate: &Arc<Gate>, mut permitted: Permitted) -> Result<Answer, Refusal> {
+    match again::open(gate, &permitted).await? {
+        Next::Call(input) => {
+            permitted.bring(input);
+            converse(gate, permitted).await
+        }
+        Next::Resume(parked, replies) => {
+            let exchange = Exchange::of(&permitted);
+            let open_call = exchange.open_call(gate);
+            let relay = Relay::resumed(gate, exchange, open_call, *parked, replies);
+            begin(relay).await
+        }
+    }
+}
+
 async fn converse(gate: &Arc<Gate>, permitted: Permitted) -> Result<Answer, Refusal> {
     let exchange = Exchange::of(&permitted);
     let open_call = exchange.open_call(gate);
-    let server = Arc::clone(permitted.server());
-    let mut calling: Calling = Box::pin(async move { server.call(permitted).await });
-    let incoming = tokio::select! {
+    if !gate.postponed.is_empty()
+        && let Some(conversation) = exchange.inbound.client.conversation
+        && let Some(left) = gate
+            .postponed
+            .take(conversation, call_digest(&exchange.inbound.request))
+    {
+        let relay = Relay::continued(gate, exchange, open_call, permitted, conversation, left);
+        return Box::pin(begin(relay)).await;
+    }
+    let mut calling = call(permitted);
+    let called = tokio::select! {
         biased;
-        incoming = &mut calling => incoming.inspect_err(|error| exchange.failed(error))?,
+        called = &mut calling => called,
         () = exchange.inbound.cancellation.cancelled(), if open_call.is_some() => return Err(Refusal::Cancelled),
         () = sleep(COMMIT_TO_STREAM) => {
             let relay = Relay::new(gate, exchange, open_call, Phase::Calling(calling));
             return Ok(relay.into_answer(None));
         }
     };
-    match incoming {
-        Incoming::Whole(response) => {
-            let (status, message) = exchange.finish(&response);
-            Ok(Answer::with_status(status, message))
-        }
+    let Called { permitted, outcome } = called;
+    match outcome.inspect_err(|error| exchange.failed(error))? {
+        Incoming::Whole(response) => finish(gate, exchange, open_call, permitted, response).await,
         Incoming::Partial(partial) => {
             let partial = match splice::begin(partial, &exchange)? {
                 splice::Begun::Result(chunks) => {
@@ -89,13 +133,30 @@ async fn converse(gate: &Arc<Gate>, permitted: Permitted) -> Result<Answer, Refu
                 }
                 splice::Begun::Other(partial) => partial,
             };
-            let (status, message) =
-                exchange.finish(&Box::pin(response_of(Incoming::Partial(partial))).await?);
-            Ok(Answer::with_status(status, message))
+            let response = Box::pin(response_of(Incoming::Partial(partial))).await?;
+            finish(gate, exchange, open_call, permitted, response).await
         }
         Incoming::Events(events) => {
-            let relay = Relay::new(gate, exchange, open_call, Phase::Events(events));
+            let relay = Relay::new(gate, exchange, open_call, Phase::Events(events)).repeatable(permitted);
             Box::pin(begin(relay)).await
+        }
+    }
+}
+
+/// The server's first word was its response.
+async fn finish(
+    gate: &Arc<Gate>,
+    exchange: Exchange,
+    open_call: Option<OpenCall>,
+    permitted: Permitted,
+    response: Response,
+) -> Result<Answer, Refusal> {
+    match exchange.finish(&response) {
+        Finished::Message(status, message) => Ok(Answer::with_status(status, message)),
+        // Rare and large, so it must not make room in every call's future.
+        Finished::Asks => {
+            let relay = Relay::new(gate, exchange, open_call, Phase::Asking).repeatable(permitted);
+            Box::pin(begin(relay.after(response))).await
         }
     }
 }
@@ -111,6 +172,14 @@ async fn begin(mut relay: Relay) -> Result<Answer, Refusal> {
         Some(Item::More(message)) => Ok(relay.into_answer(Some(message))),
         None => Err(Refusal::Cancelled),
     }
+}
+
+/// What a server's response is to its client.
+enum Finished {
+    /// The answer.
+    Message(StatusCode, Bytes),
+    /// Questions that this client is asked one by one, before the call is made again.
+    Asks,
 }
 
 /// What is needed to answer this one request, wherever its answer comes from.
@@ -229,8 +298,8 @@ impl Exchange {
         }
     }
 
-    /// The client's form of the final response.
-    fn finish(&self, response: &Response) -> (StatusCode, Bytes) {
+    /// The client's form of a response.
+    fn finish(&self, response: &Response) -> Finished {
         self.answered();
         let facts = self.server.known();
         let task_id = self.task_id(response);
@@ -238,7 +307,12 @@ impl Exchange {
             task_id: task_id.as_deref(),
             ..self.plan(facts.as_deref())
         };
-        if let Outcome::Error { .. } = response.outcome() {
+        if let Outcome::Error { code, .. } = response.outcome() {
+            if code == URL_ELICITATION_REQUIRED
+                && let Some((status, message)) = self.pages(response, facts.as_deref())
+            {
+                return Finished::Message(status, message);
+            }
             let uri = self.inbound.request.param_text("uri");
             let error = translate::error_down(
                 response,
@@ -252,24 +326,88 @@ impl Exchange {
                     client_capabilities: self.inbound.client.capabilities(),
                 },
             );
-            return (
-                StatusCode::from_u16(error.status).unwrap_or(StatusCode::OK),
-                error.body,
-            );
+            let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::OK);
+            return Finished::Message(status, error.body);
         }
-        match plan.apply(response, &self.id) {
-            Ok(message) => (StatusCode::OK, message),
-            Err(problem) => self.fail(&CallError {
-                server: Arc::clone(self.server.name()),
-                cause: match problem {
-                    ResultProblem::UnknownResultType(_) => Cause::Violation(problem.to_string()),
-                    ResultProblem::InputForLegacy | ResultProblem::TaskForLegacy => {
-                        Cause::BeyondClient(problem.to_string())
-                    }
-                },
-                retry_safe: false,
-            }),
+        let problem = match plan.apply(response, &self.id) {
+            Ok(message) => return Finished::Message(StatusCode::OK, message),
+            Err(problem) => problem,
+        };
+        let cause = match problem {
+            ResultProblem::Unfinished if plan.client.is_modern() => match self.unfinished(response) {
+                Ok(message) => return Finished::Message(StatusCode::OK, message),
+                Err(why) => Cause::Violation(why),
+            },
+            ResultProblem::Unfinished if self.method.is_some_and(Method::may_ask) => return Finished::Asks,
+            ResultProblem::Unfinished => Cause::Violation(NOT_HERE.to_owned()),
+            ResultProblem::UnknownResultType(_) => Cause::Violation(problem.to_string()),
+            ResultProblem::TaskForLegacy => Cause::BeyondClient(problem.to_string()),
+        };
+        let (status, message) = self.fail(&CallError {
+            server: Arc::clone(self.server.name()),
+            cause,
+            retry_safe: false,
+        });
+        Finished::Message(status, message)
+    }
+
+    /// A modern server's questions for a modern client: they pass, and what the server wants to see again is sealed to this
+    /// caller and this call, because to the server all callers look alike (`eras.md` 5.1).
+    fn unfinished(&self, response: &Response) -> Result<Bytes, String> {
+        if !self.method.is_some_and(Method::may_ask) {
+            return Err(NOT_HERE.to_owned());
         }
+        let required =
+            InputRequired::of(response).unwrap_or_else(|| Err("it is no longer unfinished".to_owned()))?;
+        for (key, ask) in &required.asks {
+            if !ask.kind().is_declared(self.inbound.client.capabilities()) {
+                return Err(format!(
+                    "it asks `{key}`, `{}`, which the client did not declare that it answers",
+                    ask.kind().method().name()
+                ));
+            }
+        }
+        let state = required
+            .state
+            .map(|state| self.seal(Opens::Server(state), STATE_LASTS));
+        Ok(translate::unfinished_down(response, &self.id, state.as_deref()))
+    }
+
+    /// A legacy server's pages that the user is to visit first, for a modern client; nothing for any other client, and
+    /// where the error names none.
+    fn pages(&self, response: &Response, facts: Option<&Facts>) -> Option<(StatusCode, Bytes)> {
+        let client = &self.inbound.client;
+        if !client.version.is_modern() || !self.method.is_some_and(Method::may_ask) {
+            return None;
+        }
+        let pages = Pages::of(response)?;
+        if !pages.suits(client.capabilities()) {
+            return Some(self.incapable(AskKind::Url.required()));
+        }
+        let state = self.seal(Opens::Pages { ids: pages.ids() }, STATE_LASTS);
+        let info = facts.and_then(|facts| facts.server_info.as_deref());
+        let message = input_required(&self.id, pages.asks(), &state, info);
+        Some((StatusCode::OK, message))
+    }
+
+    fn seal(&self, opens: Opens, lasts: Duration) -> String {
+        Belongs::to(&self.inbound, &self.server).seal(self.inbound.view.sealer(), opens, lasts)
+    }
+
+    /// The call failed because the client cannot be asked what it takes. Source: MCP 2026-07-28, basic/index#Error Codes.
+    fn incapable(&self, required: &str) -> (StatusCode, Bytes) {
+        let text = format!(
+            "server {} asks for what this client did not declare",
+            self.server.name()
+        );
+        let data = format!(r#"{{"requiredCapabilities":{required}}}"#);
+        let error = error_response(
+            Some(&self.id),
+            MISSING_REQUIRED_CLIENT_CAPABILITY,
+            &text,
+            Some(data.as_bytes()),
+        );
+        (StatusCode::BAD_REQUEST, error)
     }
 
     fn fail(&self, error: &CallError) -> (StatusCode, Bytes) {

@@ -17,6 +17,7 @@ use tokio::sync::watch;
 
 use crate::{
     admit::Occupancy,
+    bridge::{parking::Parking, postponed::Postponed},
     catalog::{Catalog, EndpointName, View},
     conversation::Conversations,
     metrics::Metrics,
@@ -24,7 +25,7 @@ use crate::{
     seal::{SealError, Sealer, random},
     session::Sessions,
     transport::http::{old_sse::OldStreams, resume::Resumable},
-    upstream::{Context, ContextError, Server},
+    upstream::{Clients, Context, ContextError, Server},
 };
 
 /// Where the gate is in its life.
@@ -46,6 +47,8 @@ pub struct Gate {
     pub(crate) conversations: Arc<Conversations>,
     pub(crate) old_streams: OldStreams,
     pub(crate) resumable: Arc<Resumable>,
+    pub(crate) parking: Parking,
+    pub(crate) postponed: Postponed,
     pub(crate) metrics: Metrics,
     pub(crate) occupancy: Arc<Occupancy>,
     /// The one principal there is while no identity is configured.
@@ -112,7 +115,9 @@ impl Gate {
         supervisor: gatepost_process::Supervisor,
     ) -> Result<Arc<Self>, BuildError> {
         let sealer = Arc::new(sealer(&config)?);
-        let context = Context::new(&config, supervisor)?;
+        let conversations = Arc::new(Conversations::new()?);
+        let clients: Arc<dyn Clients> = Arc::<Conversations>::clone(&conversations);
+        let context = Context::new(&config, supervisor, clients)?;
         let mut servers = Vec::with_capacity(config.servers.len());
         for server in &config.servers {
             let module = match &server.kind {
@@ -159,9 +164,11 @@ impl Gate {
         Ok(Arc::new(Self {
             snapshot: ArcSwap::new(snapshot),
             sessions,
-            conversations: Arc::default(),
+            conversations,
             old_streams: OldStreams::default(),
-            resumable: Arc::default(),
+            resumable: Arc::new(Resumable::new()?),
+            parking: Parking::new()?,
+            postponed: Postponed::default(),
             metrics,
             occupancy: Arc::default(),
             local: Principal::local(),

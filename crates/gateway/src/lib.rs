@@ -6,6 +6,7 @@
 mod admit;
 mod answer;
 mod authorize;
+mod bridge;
 mod catalog;
 mod conversation;
 mod deliver;
@@ -49,5 +50,6 @@ pub mod stages {
         identify::Identified,
         inbound::{Arrival, Inbound},
         resolve::Resolved,
+        upstream::Called,
     };
 }

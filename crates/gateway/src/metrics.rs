@@ -149,9 +149,13 @@ fn class(refusal: &Refusal) -> Option<usize> {
         Refusal::Host(_) | Refusal::Origin(_) | Refusal::CrossSite => 0,
         Refusal::Malformed(_)
         | Refusal::Batch
+        | Refusal::UnknownQuestion
+        | Refusal::UnknownStream
         | Refusal::Params(_)
         | Refusal::BrokenBody(_)
         | Refusal::TasksUndeclared
+        | Refusal::StaleState
+        | Refusal::Declined(_)
         | Refusal::Meta(_) => 1,
         Refusal::HeaderMismatch(_) | Refusal::ContentType(_) | Refusal::Accept | Refusal::Version { .. } => 2,
         Refusal::TooLarge { .. } | Refusal::SlowBody(_) => 3,

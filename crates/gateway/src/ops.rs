@@ -111,6 +111,24 @@ pub(crate) fn metrics(gate: &Gate) -> Page {
         "Legacy sessions that hold memory: a log level, a subscription, an open stream.",
     );
     let _ = writeln!(out, "gatepost_sessions_held {}", gate.sessions.held());
+    header(
+        &mut out,
+        "gatepost_calls_parked",
+        "gauge",
+        "Calls that wait at the gate for their modern clients to answer a legacy server's questions.",
+    );
+    let _ = writeln!(out, "gatepost_calls_parked {}", gate.parking.waiting());
+    header(
+        &mut out,
+        "gatepost_calls_parked_expired_total",
+        "counter",
+        "Parked calls whose clients never came back.",
+    );
+    let _ = writeln!(
+        out,
+        "gatepost_calls_parked_expired_total {}",
+        gate.parking.expired()
+    );
     gate.metrics.write(&mut out);
     let snapshot = gate.snapshot();
     header(

@@ -62,6 +62,16 @@ pub enum Refusal {
     /// A session that ended, expired, or never was.
     #[error("the session is gone; send `initialize` to begin a new one")]
     SessionGone,
+    /// An answer to a question that this gate never asked.
+    #[error(
+        "no question with this id is open here; if another gate behind this address asked it, its answer must reach that gate: route all requests of one Mcp-Session-Id to one gate"
+    )]
+    UnknownQuestion,
+    /// A `Last-Event-ID` of a stream that is not kept here.
+    #[error(
+        "the stream of this Last-Event-ID is not kept here: it has ended, nobody came back for it in time, or another gate behind this address has it. Send the request again, or a GET without Last-Event-ID; to resume streams, route all requests of one Mcp-Session-Id to one gate"
+    )]
+    UnknownStream,
     /// A required `_meta` member of a modern request is missing or has the wrong type.
     #[error("`params._meta` must hold `{0}`")]
     Meta(&'static str),
@@ -100,6 +110,12 @@ pub enum Refusal {
         /// Calls in flight.
         limit: usize,
     },
+    /// A `requestState` that opens nothing. One message for every cause: what it was good for is nobody's business.
+    #[error("this `requestState` is not, or no longer, good for this call; make the call anew, without it")]
+    StaleState,
+    /// The user did not agree to what the server needs.
+    #[error("server {0} needs its user to visit a page first, and the user did not agree")]
+    Declined(Arc<str>),
     /// The client cancelled the request.
     #[error("the request was cancelled")]
     Cancelled,

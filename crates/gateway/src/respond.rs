@@ -13,7 +13,11 @@ use gatepost_protocol::{
 use http::StatusCode;
 use serde_json::json;
 
-use crate::{answer::Answer, refusal::Refusal};
+use crate::{
+    answer::Answer,
+    refusal::Refusal,
+    upstream::{CallError, Cause},
+};
 
 /// What is known about the refused message.
 #[derive(Debug, Clone, Default)]
@@ -52,6 +56,9 @@ pub(crate) fn render(refusal: &Refusal, about: &About) -> (StatusCode, Bytes) {
         Refusal::Batch | Refusal::NoSession => (StatusCode::BAD_REQUEST, INVALID_REQUEST, None),
         // 2025-11-25 basic/transports#Session Management 3: 404, which only ever means this to a legacy client.
         Refusal::SessionGone => (StatusCode::NOT_FOUND, INVALID_REQUEST, None),
+        // 2025-11-25 basic/transports#Sending Messages to the Server 4: a response that "the server cannot accept" gets an
+        // HTTP error status. Neither is a 404, which would end the session.
+        Refusal::UnknownQuestion | Refusal::UnknownStream => (StatusCode::BAD_REQUEST, INVALID_REQUEST, None),
         // 2026-07-28 basic/index#_meta: "MUST reject it with -32602 … MUST be 400 Bad Request".
         Refusal::Meta(_) => (StatusCode::BAD_REQUEST, INVALID_PARAMS, None),
         Refusal::HeaderMismatch(_) => (StatusCode::BAD_REQUEST, HEADER_MISMATCH, None),
@@ -77,16 +84,23 @@ pub(crate) fn render(refusal: &Refusal, about: &About) -> (StatusCode, Bytes) {
             (StatusCode::OK, RESOURCE_NOT_FOUND, Some(json!({ "uri": uri })))
         }
         Refusal::UnknownResource(uri) => (StatusCode::OK, INVALID_PARAMS, Some(json!({ "uri": uri }))),
-        Refusal::Params(_) => (StatusCode::OK, INVALID_PARAMS, None),
+        Refusal::Params(_) | Refusal::StaleState => (StatusCode::OK, INVALID_PARAMS, None),
+        Refusal::Declined(server) => (
+            StatusCode::OK,
+            INTERNAL_ERROR,
+            Some(json!({ "server": &**server })),
+        ),
         Refusal::Overloaded { .. } => (StatusCode::SERVICE_UNAVAILABLE, INTERNAL_ERROR, None),
         Refusal::Cancelled => (StatusCode::OK, INTERNAL_ERROR, None),
+        // The session was this client's own on the server (`isolation: session`), and what it held is gone: 404, so that the
+        // client begins anew (eras.md section 4). A connection has no status, so the error says whose fault it is too.
+        Refusal::Call(error) if legacy && matches!(error.cause, Cause::SessionGone) => {
+            let data = call_data(error);
+            (StatusCode::NOT_FOUND, INTERNAL_ERROR, Some(data))
+        }
         // A bare 5xx would make a dual-era client doubt the era: 200, and the error says whose fault it is.
         Refusal::Call(error) => {
-            let data = json!({
-                "server": &*error.server,
-                "cause": error.cause.to_string(),
-                "retry_safe": error.retry_safe,
-            });
+            let data = call_data(error);
             (StatusCode::OK, INTERNAL_ERROR, Some(data))
         }
         Refusal::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, INTERNAL_ERROR, None),
@@ -102,6 +116,15 @@ pub(crate) fn render(refusal: &Refusal, about: &About) -> (StatusCode, Bytes) {
             data.as_deref().map(str::as_bytes),
         ),
     )
+}
+
+/// Which server failed, why, and whether asking again is safe.
+fn call_data(error: &CallError) -> serde_json::Value {
+    json!({
+        "server": &*error.server,
+        "cause": error.cause.to_string(),
+        "retry_safe": error.retry_safe,
+    })
 }
 
 #[cfg(test)]

@@ -1,10 +1,15 @@
 //! Sealed tokens: what the gate hands to a client and must believe when it comes back.
 //!
-//! A session id, a list cursor and the id of a task among several servers are AES-256-GCM ciphertexts in base64url: `key id (4) · nonce (12) · ciphertext · tag (16)`.
+//! A session id, a list cursor, a task's id and a `requestState` are AES-256-GCM ciphertexts in base64url:
+//! `key id (4) · nonce (12) · ciphertext · tag (16)`.
 //! Each purpose has a key of its own, derived by HKDF-SHA256 (RFC 5869), so a cursor can never pass as a session. The first
 //! key seals, all keys open: keys rotate without ending anybody's session.
 
-use std::{fs, io, path::Path};
+use std::{
+    fs, io,
+    path::Path,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use aws_lc_rs::{
     aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
@@ -15,6 +20,8 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 const KEY_ID: usize = 4;
 /// Tokens longer than this are not ours; refusing them early bounds what a hostile header costs.
 const MAX_TOKEN: usize = 16 * 1024;
+/// A state may hold a server's own, which may be of any size; it comes in a body, which has its bound.
+const MAX_STATE: usize = 64 * 1024 * 1024;
 
 /// What a token is for; each purpose has its own key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,18 +30,28 @@ pub(crate) enum Purpose {
     Session,
     /// A `nextCursor`.
     Cursor,
-    /// A `taskId` where an endpoint has several servers.
+    /// A `taskId`.
     Task,
+    /// A `requestState`.
+    State,
 }
 
 impl Purpose {
-    const ALL: [Self; 3] = [Self::Session, Self::Cursor, Self::Task];
+    const ALL: [Self; 4] = [Self::Session, Self::Cursor, Self::Task, Self::State];
 
     fn info(self) -> &'static [u8] {
         match self {
             Self::Session => b"gatepost session v1",
             Self::Cursor => b"gatepost cursor v1",
             Self::Task => b"gatepost task v1",
+            Self::State => b"gatepost request state v1",
+        }
+    }
+
+    fn longest(self) -> usize {
+        match self {
+            Self::Session | Self::Cursor | Self::Task => MAX_TOKEN,
+            Self::State => MAX_STATE,
         }
     }
 }
@@ -138,7 +155,7 @@ impl Sealer {
 
     /// What [`seal`](Self::seal) sealed for the same purpose, or nothing.
     pub(crate) fn open(&self, purpose: Purpose, token: &str) -> Option<Vec<u8>> {
-        if token.len() > MAX_TOKEN {
+        if token.len() > purpose.longest() {
             return None;
         }
         let mut bytes = URL_SAFE_NO_PAD.decode(token).ok()?;
@@ -161,6 +178,13 @@ pub(crate) fn random<const N: usize>() -> Result<[u8; N], SealError> {
     Ok(bytes)
 }
 
+/// Seconds since 1970, as tokens count them.
+pub(crate) fn unix_seconds() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
+}
+
 impl Ring {
     fn derive(secret: &[u8]) -> Result<Self, SealError> {
         let digest = digest::digest(&digest::SHA256, secret);
@@ -178,6 +202,7 @@ impl Ring {
                 derive(Purpose::Session)?,
                 derive(Purpose::Cursor)?,
                 derive(Purpose::Task)?,
+                derive(Purpose::State)?,
             ],
         })
     }

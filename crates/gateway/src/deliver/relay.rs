@@ -1,32 +1,37 @@
 //! A call whose answer is more than one message: notifications go down as they come, a server's questions are put to the
 //! client and its answers carried back, and the response ends it.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc};
 
 use bytes::Bytes;
-use futures_util::{
-    StreamExt,
-    future::BoxFuture,
-    stream::{self, FuturesUnordered},
-};
+use futures_util::{StreamExt, stream};
 use gatepost_protocol::{
-    envelope::{Message, Request, Response},
-    error::{METHOD_NOT_FOUND, error_response},
+    ask::InputRequired,
+    envelope::{Message, Outcome, Request, Response},
+    error::error_response,
+    lifecycle::{ParkedEvent, ParkedState},
 };
 use http::StatusCode;
+use tokio::time::{Instant, sleep_until};
 
-use super::{Calling, Exchange};
+use super::{Calling, Exchange, Finished, call};
 use crate::{
     answer::Answer,
+    authorize::Permitted,
+    bridge::{
+        gather::Gather,
+        parking::{Parked, Parking},
+        replay::{Left, Replay, Turn},
+        state::{Opens, call_digest},
+        straight::{Put, Straight},
+    },
     conversation::OpenCall,
     gate::Gate,
     inbound::Carrier,
-    receive::request_id,
-    upstream::{CallError, Events, Incoming, response_of},
+    seal::random,
+    session::ConversationId,
+    upstream::{CallError, Called, Cause, Events, Incoming, response_of},
 };
-
-/// While a client considers a question, its server is expected to be silent. Source: `eras.md` 5.3, elicitation.
-const CLIENT_CONSIDERS: Duration = Duration::from_secs(600);
 
 /// Where a relayed call is.
 #[expect(
@@ -36,6 +41,8 @@ const CLIENT_CONSIDERS: Duration = Duration::from_secs(600);
 pub(super) enum Phase {
     Calling(Calling),
     Events(Events),
+    /// The server has ended the call with questions; it is called again when they are answered.
+    Asking,
     Done,
 }
 
@@ -51,16 +58,30 @@ pub(super) struct Relay {
     exchange: Exchange,
     _open_call: Option<OpenCall>,
     phase: Phase,
-    /// Questions of the server that the client has yet to answer.
-    questions: FuturesUnordered<BoxFuture<'static, Option<Bytes>>>,
+    /// To be said before anything else.
+    said: VecDeque<Item>,
+    /// Heard before anything else.
+    heard: VecDeque<Result<Message, CallError>>,
+    /// A legacy server's questions to a legacy client.
+    straight: Straight,
+    /// A legacy server's questions to a modern client.
+    gather: Option<Box<Gather>>,
+    /// The client came back to a parked call with these answers, which go up before anything is heard.
+    returned: Option<Vec<Bytes>>,
+    /// A modern server's questions to a legacy client.
+    replay: Option<Box<Replay>>,
+    /// The right to make the call again.
+    permitted: Option<Permitted>,
 }
 
 /// What one step of a relay found.
 enum Step {
     Cancelled,
     Answered(Option<Bytes>),
-    Called(Result<Incoming, CallError>),
+    Called(Box<Called>),
     Message(Result<Message, CallError>),
+    Settled,
+    Turn(Turn),
 }
 
 impl Relay {
@@ -75,8 +96,58 @@ impl Relay {
             exchange,
             _open_call: open_call,
             phase,
-            questions: FuturesUnordered::new(),
+            said: VecDeque::new(),
+            heard: VecDeque::new(),
+            straight: Straight::default(),
+            gather: None,
+            returned: None,
+            replay: None,
+            permitted: None,
         }
+    }
+
+    /// A call that was parked, for the request that brought these answers.
+    pub(super) fn resumed(
+        gate: &Arc<Gate>,
+        exchange: Exchange,
+        open_call: Option<OpenCall>,
+        mut parked: Parked,
+        replies: Vec<Bytes>,
+    ) -> Self {
+        let phase = parked.events.take().map_or(Phase::Done, Phase::Events);
+        let mut relay = Self::new(gate, exchange, open_call, phase);
+        relay.heard = parked.backlog;
+        relay.returned = Some(replies);
+        relay.gather = Some(Box::new(parked.gather));
+        relay
+    }
+
+    /// A call that goes on where an earlier one like it was given up.
+    pub(super) fn continued(
+        gate: &Arc<Gate>,
+        exchange: Exchange,
+        open_call: Option<OpenCall>,
+        mut permitted: Permitted,
+        conversation: ConversationId,
+        left: Left,
+    ) -> Self {
+        let mut replay = Box::new(replay_of(gate, &exchange, conversation));
+        permitted.bring(Some(replay.resume(left)));
+        let mut relay = Self::new(gate, exchange, open_call, Phase::Calling(call(permitted)));
+        relay.replay = Some(replay);
+        relay
+    }
+
+    /// With the right to make the call again.
+    pub(super) fn repeatable(mut self, permitted: Permitted) -> Self {
+        self.permitted = Some(permitted);
+        self
+    }
+
+    /// After a response that was heard already.
+    pub(super) fn after(mut self, response: Response) -> Self {
+        self.heard.push_back(Ok(Message::Response(response)));
+        self
     }
 
     /// The rest of the call as the client's answer, after what has been taken from it already.
@@ -103,104 +174,304 @@ impl Relay {
     /// The next message for the client; nothing after the last one, or after the client gave up.
     pub(super) async fn next(&mut self) -> Option<Item> {
         loop {
-            let step = self.step().await?;
-            match step {
-                Step::Cancelled => {
-                    self.phase = Phase::Done;
-                    return None;
-                }
-                Step::Answered(answer) => {
-                    if let (Some(answer), Phase::Events(events)) = (answer, &mut self.phase) {
-                        if self.questions.is_empty() {
-                            events.context.silence = self.exchange.server.config().timeout;
-                        }
-                        if let Err(error) = events.reply(answer).await {
-                            return Some(self.last(Err(error)));
-                        }
-                    }
-                }
-                Step::Called(Ok(Incoming::Whole(response))) => return Some(self.last(Ok(response))),
-                Step::Called(Ok(partial @ Incoming::Partial(_))) => {
-                    let collected = response_of(partial).await;
-                    return Some(self.last(collected));
-                }
-                Step::Called(Ok(Incoming::Events(events))) => self.phase = Phase::Events(events),
-                Step::Called(Err(error)) => return Some(self.last(Err(error))),
-                Step::Message(Ok(Message::Response(response))) => return Some(self.last(Ok(response))),
+            if let Some(item) = self.said.pop_front() {
+                return Some(item);
+            }
+            if let Some(replies) = self.returned.take() {
+                self.come_back(replies).await;
+                continue;
+            }
+            match self.step().await? {
+                Step::Cancelled => self.withdraw(),
+                Step::Answered(Some(answer)) => self.reply(answer).await,
+                Step::Answered(None) => {}
+                Step::Called(called) => self.called(*called).await,
+                Step::Message(Ok(Message::Response(response))) => self.last(Ok(response)),
                 Step::Message(Ok(Message::Notification(notification))) => {
                     if let Some(message) = self.exchange.notification(&notification) {
-                        return Some(Item::More(message));
+                        self.say(message);
                     }
                 }
-                Step::Message(Ok(Message::Request(question))) => {
-                    if let Some(message) = self.ask(&question).await {
-                        return Some(Item::More(message));
-                    }
+                Step::Message(Ok(Message::Request(question))) => self.ask(question).await,
+                Step::Message(Err(error)) => self.last(Err(error)),
+                Step::Settled => {
+                    self.park().await;
                 }
-                Step::Message(Err(error)) => return Some(self.last(Err(error))),
+                Step::Turn(turn) => self.turn(turn),
             }
         }
     }
 
     async fn step(&mut self) -> Option<Step> {
+        if let Some(heard) = self.heard.pop_front() {
+            return Some(Step::Message(heard));
+        }
+        if matches!(self.phase, Phase::Done) {
+            return None;
+        }
         let cancelled = self.exchange.inbound.cancellation.cancelled();
-        let answered = async {
-            match self.questions.next().await {
-                Some(answer) => answer,
+        let settled_at = self.gather.as_ref().and_then(|gather| gather.settled_at());
+        let turn = async {
+            match &mut self.replay {
+                Some(replay) => replay.turn().await,
                 None => std::future::pending().await,
             }
         };
         let step = tokio::select! {
             biased;
             () = cancelled => Step::Cancelled,
-            answer = answered => Step::Answered(answer),
+            answer = self.straight.next() => Step::Answered(answer),
+            turn = turn => Step::Turn(turn),
             step = async {
                 match &mut self.phase {
-                    Phase::Calling(calling) => Some(Step::Called(calling.await)),
+                    Phase::Calling(calling) => Some(Step::Called(Box::new(calling.await))),
                     Phase::Events(events) => Some(Step::Message(events.next().await)),
+                    Phase::Asking => std::future::pending().await,
                     Phase::Done => None,
                 }
             } => return step,
+            () = sleep_until(settled_at.unwrap_or_else(Instant::now)), if settled_at.is_some() => Step::Settled,
         };
         Some(step)
     }
 
-    fn last(&mut self, outcome: Result<Response, CallError>) -> Item {
-        self.phase = Phase::Done;
-        let (status, message) = match outcome {
-            Ok(response) => self.exchange.finish(&response),
-            Err(error) => self.exchange.fail(&error),
-        };
-        Item::Last(status, message)
+    fn say(&mut self, message: Bytes) {
+        self.said.push_back(Item::More(message));
     }
 
-    /// Puts a server's question to the client, on the stream of the call that it belongs to.
-    async fn ask(&mut self, question: &Request) -> Option<Bytes> {
-        let server_id = request_id(question);
-        let client = &self.exchange.inbound.client;
-        let Some(conversation) = client.conversation.filter(|_| !client.version.is_modern()) else {
-            let refusal = error_response(
-                Some(&server_id),
-                METHOD_NOT_FOUND,
-                "this client cannot be asked",
-                None,
-            );
-            self.questions.push(Box::pin(std::future::ready(Some(refusal))));
-            return None;
-        };
-        let mut asked = self.gate.conversations.ask(conversation);
-        let message = question
-            .rewrite()
-            .id(asked.id().to_string().into_bytes())
-            .remove_meta("progressToken")
-            .finish();
-        self.questions.push(Box::pin(async move {
-            let answer = (&mut asked.answer).await.ok()?;
-            Some(answer.rewrite().id(server_id.to_vec()).finish())
-        }));
-        if let Phase::Events(events) = &mut self.phase {
-            events.context.silence = CLIENT_CONSIDERS;
+    async fn called(&mut self, called: Called) {
+        self.permitted = Some(called.permitted);
+        match called.outcome {
+            Ok(Incoming::Whole(response)) => self.last(Ok(response)),
+            Ok(partial @ Incoming::Partial(_)) => {
+                let collected = response_of(partial).await;
+                self.last(collected);
+            }
+            Ok(Incoming::Events(events)) => self.phase = Phase::Events(events),
+            Err(error) => self.last(Err(error)),
         }
-        Some(message)
     }
+
+    /// The call's end, unless the server asks for something first.
+    fn last(&mut self, outcome: Result<Response, CallError>) {
+        let mut events = match std::mem::replace(&mut self.phase, Phase::Done) {
+            Phase::Events(events) => Some(events),
+            _ => None,
+        };
+        let mut required = None;
+        if let Some(gather) = &mut self.gather {
+            let event = if outcome.is_ok() {
+                ParkedEvent::Responded
+            } else {
+                ParkedEvent::Failed
+            };
+            match gather.state() {
+                ParkedState::Answered => gather.on(ParkedEvent::RetriedInFull),
+                _ => gather.on(event),
+            }
+            for question in gather.left_over() {
+                if let Some(events) = &mut events {
+                    events.put_back(question);
+                }
+            }
+            required = gather.required();
+        }
+        let finished = match &outcome {
+            Ok(response) => match (response.outcome(), required) {
+                // It failed, and asked for what this client cannot give: that is what the client must know.
+                (Outcome::Error { .. }, Some(required)) => {
+                    let (status, message) = self.exchange.incapable(&required);
+                    Finished::Message(status, message)
+                }
+                _ => self.exchange.finish(response),
+            },
+            Err(error) => {
+                let (status, message) = self.exchange.fail(error);
+                Finished::Message(status, message)
+            }
+        };
+        match (finished, outcome) {
+            (Finished::Message(status, message), outcome) => {
+                if let (Some(replay), Ok(_)) = (&mut self.replay, outcome) {
+                    self.said.extend(replay.finished().into_iter().map(Item::More));
+                }
+                self.said.push_back(Item::Last(status, message));
+            }
+            (Finished::Asks, Ok(response)) => self.asked(&response),
+            (Finished::Asks, Err(_)) => {}
+        }
+    }
+
+    /// A modern server's questions for a legacy client.
+    fn asked(&mut self, response: &Response) {
+        let inbound = &self.exchange.inbound;
+        let required =
+            InputRequired::of(response).unwrap_or_else(|| Err("it is no longer unfinished".to_owned()));
+        let Some(conversation) = inbound.client.conversation else {
+            return self.violation("it asks a client that cannot be asked".to_owned());
+        };
+        let replay = self
+            .replay
+            .get_or_insert_with(|| Box::new(replay_of(&self.gate, &self.exchange, conversation)));
+        match required.and_then(|required| replay.asked(required)) {
+            Ok(()) => self.phase = Phase::Asking,
+            Err(why) => self.violation(why),
+        }
+    }
+
+    fn violation(&mut self, why: String) {
+        self.last(Err(CallError {
+            server: Arc::clone(self.exchange.server.name()),
+            cause: Cause::Violation(why),
+            retry_safe: false,
+        }));
+    }
+
+    fn turn(&mut self, turn: Turn) {
+        match turn {
+            Turn::Say(message) => self.say(message),
+            Turn::Again(input) => {
+                // Kept since the call was made for the first time.
+                let Some(mut permitted) = self.permitted.take() else {
+                    return self.violation("it asks again after its call has ended".to_owned());
+                };
+                permitted.bring(Some(input));
+                self.exchange.begun = Instant::now();
+                self.phase = Phase::Calling(call(permitted));
+            }
+            Turn::Stop { code, message, data } => {
+                self.phase = Phase::Done;
+                let inbound = &self.exchange.inbound;
+                if let Some(left) = self.replay.as_mut().and_then(|replay| replay.left())
+                    && let Some(conversation) = inbound.client.conversation
+                {
+                    let digest = call_digest(&inbound.request);
+                    self.gate.postponed.put(conversation, digest, left);
+                }
+                let error = error_response(Some(&self.exchange.id), code, &message, data.as_deref());
+                self.said.push_back(Item::Last(StatusCode::OK, error));
+            }
+        }
+    }
+
+    /// The client cancelled its call.
+    fn withdraw(&mut self) {
+        self.phase = Phase::Done;
+        self.heard.clear();
+        if let Some(gather) = &mut self.gather {
+            gather.on(ParkedEvent::Cancelled);
+        }
+        if let Some(replay) = &mut self.replay {
+            self.said.extend(replay.withdraw().into_iter().map(Item::More));
+        }
+    }
+
+    async fn reply(&mut self, answer: Bytes) {
+        if let Phase::Events(events) = &mut self.phase
+            && let Err(error) = events.reply(answer).await
+        {
+            self.last(Err(error));
+        }
+    }
+
+    /// Sends up what the client's retry has brought. What it left out, and what was asked meanwhile, is asked at once.
+    async fn come_back(&mut self, replies: Vec<Bytes>) {
+        for reply in replies {
+            self.reply(reply).await;
+        }
+        let Some(gather) = self
+            .gather
+            .as_mut()
+            .filter(|gather| gather.state() == ParkedState::Parked)
+        else {
+            return;
+        };
+        if gather.has_open() {
+            gather.on(ParkedEvent::RetriedInPart);
+            self.park().await;
+        } else {
+            gather.on(ParkedEvent::RetriedInFull);
+        }
+    }
+
+    /// Puts a server's question to the client.
+    async fn ask(&mut self, question: Request) {
+        let client = &self.exchange.inbound.client;
+        if !client.version.is_modern() {
+            match self
+                .straight
+                .put(&self.gate, client, &question, &self.exchange.server)
+            {
+                Put::Down(message) => self.say(message),
+                Put::Up(refusal) => self.reply(refusal).await,
+            }
+            return;
+        }
+        let settle = || self.gate.snapshot().config().asks.settle;
+        let gather = self
+            .gather
+            .get_or_insert_with(|| Box::new(Gather::new(&self.exchange.inbound, settle())));
+        if let Some(reply) = gather.question(question) {
+            self.reply(reply).await;
+        }
+    }
+
+    /// The server is quiet, and its client is told what was asked. The call waits at the gate.
+    async fn park(&mut self) {
+        let phase = std::mem::replace(&mut self.phase, Phase::Done);
+        let (Phase::Events(events), Some(gather)) = (phase, self.gather.take()) else {
+            return;
+        };
+        let exchange = &self.exchange;
+        let wait = self.gate.snapshot().config().asks.wait;
+        let mut parked = Parked {
+            events: Some(events),
+            gather: *gather,
+            backlog: std::mem::take(&mut self.heard),
+        };
+        let deadline = *parked
+            .gather
+            .deadline
+            .get_or_insert_with(|| Instant::now() + wait);
+        let Ok(nonce) = random() else {
+            return self.violation("the platform gives no random bytes".to_owned());
+        };
+        // The answer is made before the call is handed over, so that nobody can come for it too early.
+        let ticket = self.gate.parking.ticket(nonce);
+        let opens = Opens::Parked {
+            owner: ticket.owner,
+            place: ticket.place,
+            nonce,
+        };
+        let state = exchange.seal(opens, deadline.saturating_duration_since(Instant::now()));
+        let facts = exchange.server.known();
+        let info = facts.as_ref().and_then(|facts| facts.server_info.as_deref());
+        let message = parked.gather.input_required(&exchange.id, &state, info);
+        let principal = &exchange.inbound.client.principal;
+        match Parking::park(&self.gate, principal, &exchange.server, parked, ticket) {
+            Ok(()) => self.said.push_back(Item::Last(StatusCode::OK, message)),
+            Err(full) => {
+                let (full, mut parked) = *full;
+                parked.gather.on(ParkedEvent::NoRoom);
+                parked.give_up().await;
+                let (status, message) = self.exchange.fail(&CallError {
+                    server: Arc::clone(self.exchange.server.name()),
+                    cause: Cause::Busy(full.to_string()),
+                    retry_safe: false,
+                });
+                self.said.push_back(Item::Last(status, message));
+            }
+        }
+    }
+}
+
+fn replay_of(gate: &Gate, exchange: &Exchange, conversation: ConversationId) -> Replay {
+    let client = &exchange.inbound.client;
+    Replay::new(
+        &gate.conversations,
+        conversation,
+        client.version,
+        client.capabilities.clone(),
+        Arc::clone(exchange.server.name()),
+    )
 }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use futures_util::{Stream, stream};
-use gatepost_protocol::framing::{IdSplicer, Seen};
+use gatepost_protocol::framing::{IdSplicer, Seen, SpliceError};
 
 use super::{Exchange, Naming};
 use crate::{
@@ -31,9 +31,12 @@ pub(super) fn begin(
     }
     let mut splicer = plan.splicer(exchange.id.clone());
     let mut ready = Vec::new();
-    splicer
-        .feed(&partial.head, &mut ready)
-        .map_err(|error| partial.context.error(Cause::Nonsense(error.to_string()), false))?;
+    match splicer.feed(&partial.head, &mut ready) {
+        Ok(()) => {}
+        // It asks for something: that is no result yet.
+        Err(SpliceError::Unfinished) => return Ok(Begun::Other(partial)),
+        Err(error) => return Err(partial.context.error(Cause::Nonsense(error.to_string()), false)),
+    }
     if splicer.seen() != Some(Seen::Result) {
         return Ok(Begun::Other(partial));
     }

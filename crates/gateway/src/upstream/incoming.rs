@@ -23,7 +23,7 @@ const ABANDONED_FOR: Duration = Duration::from_secs(10);
 const CLIENT_ANSWERS_WITHIN: Duration = Duration::from_secs(600);
 
 /// A server's answer to a call. Ids and progress tokens in it are ours, not the client's.
-pub enum Incoming {
+pub(crate) enum Incoming {
     /// The complete response.
     Whole(Response),
     /// A large response of which only the beginning is here.
@@ -33,7 +33,7 @@ pub enum Incoming {
 }
 
 /// A large `application/json` response still arriving.
-pub struct Partial {
+pub(crate) struct Partial {
     pub(crate) head: Bytes,
     pub(crate) rest: Body,
     /// How many more bytes are allowed.
@@ -56,7 +56,7 @@ pub(crate) struct Waiting {
 
 /// Messages of one call, as they arrive. Dropped before the response, it tells the server that the call is cancelled, if
 /// the client wished that or is modern (for whom closing is cancelling).
-pub struct Events {
+pub(crate) struct Events {
     pub(crate) first: Option<Message>,
     pub(crate) source: Source,
     pub(crate) context: Waiting,
@@ -174,35 +174,36 @@ impl Events {
     /// The next message: a notification, a question for the client, or the response, after which nothing follows. Each
     /// message starts the server's `timeout` anew. Cancel safe.
     pub(crate) async fn next(&mut self) -> Result<Message, CallError> {
-        if let Some(first) = self.first.take() {
-            self.unanswered += usize::from(matches!(first, Message::Request(_)));
-            return Ok(first);
-        }
-        let Self {
-            source,
-            context,
-            unanswered,
-            ..
-        } = self;
-        let next = async {
-            match source {
-                Source::Http(stream) => stream.next().await,
+        let patience = if self.unanswered > 0 {
+            self.context.silence.max(CLIENT_ANSWERS_WITHIN)
+        } else {
+            self.context.silence
+        };
+        let next = tokio::time::timeout(patience, self.next_whenever()).await;
+        next.map_err(|_| self.context.error(Cause::Timeout(patience), false))?
+    }
+
+    /// The same, however long the server is silent: while it waits for a client that was told so and may take its time.
+    /// Cancel safe.
+    pub(crate) async fn next_whenever(&mut self) -> Result<Message, CallError> {
+        let message = match (self.first.take(), &mut self.source) {
+            (Some(first), _) => first,
+            (None, Source::Http(stream)) => stream.next().await?,
+            (
+                None,
                 Source::Pipe(PipeCall {
                     ticket: Some(ticket), ..
-                }) => ticket.next().await.map_err(|fault| context.fault(fault, true)),
-                Source::Pipe(_) => {
-                    Err(context.error(Cause::Ended("the answer was already taken".to_owned()), false))
-                }
+                }),
+            ) => {
+                let next = ticket.next().await;
+                next.map_err(|fault| self.context.fault(fault, true))?
+            }
+            (None, Source::Pipe(_)) => {
+                let taken = Cause::Ended("the answer was already taken".to_owned());
+                return Err(self.context.error(taken, false));
             }
         };
-        let patience = if *unanswered > 0 {
-            context.silence.max(CLIENT_ANSWERS_WITHIN)
-        } else {
-            context.silence
-        };
-        let next = tokio::time::timeout(patience, next).await;
-        let message = next.map_err(|_| context.error(Cause::Timeout(patience), false))??;
-        *unanswered += usize::from(matches!(message, Message::Request(_)));
+        self.unanswered += usize::from(matches!(message, Message::Request(_)));
         Ok(message)
     }
 
@@ -218,6 +219,32 @@ impl Events {
                 sent.map_err(|fault| self.context.fault(fault, true))
             }
             Source::Pipe(_) => Ok(()),
+        }
+    }
+}
+
+impl Events {
+    /// Says whether the call only waits for its client, so that its session takes no place of the pool's.
+    pub(crate) fn set_parked(&mut self, parked: bool) {
+        let lease = match &mut self.source {
+            Source::Http(stream) => stream.lease(),
+            Source::Pipe(call) => call.lease.as_mut(),
+        };
+        if let Some(lease) = lease {
+            lease.set_parked(parked);
+        }
+    }
+
+    /// Takes back a question that this call leaves unanswered, because its response came first: the question is for the
+    /// session's next call (`eras.md` 5.2 step 9).
+    pub(crate) fn put_back(&mut self, ask: Request) {
+        self.unanswered = self.unanswered.saturating_sub(1);
+        match &mut self.source {
+            Source::Http(stream) => stream.put_back(ask),
+            Source::Pipe(PipeCall {
+                ticket: Some(ticket), ..
+            }) => ticket.pipe().put_back(ask),
+            Source::Pipe(_) => {}
         }
     }
 }

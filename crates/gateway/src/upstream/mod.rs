@@ -13,6 +13,7 @@
 //!                                     └─ sse ───────── http::client   events down, POST up
 //! ```
 
+mod asking;
 mod backoff;
 mod change;
 mod connect;
@@ -34,6 +35,7 @@ mod session;
 mod sse;
 mod watch;
 
+pub(crate) use asking::Clients;
 pub(crate) use change::Change;
 pub(crate) use context::Context;
 pub use context::ContextError;
@@ -41,6 +43,7 @@ pub use error::{CallError, Cause};
 pub(crate) use facts::Facts;
 pub use health::{Health, HealthState};
 pub(crate) use incoming::{Events, Incoming, Partial, response_of};
+pub use permitted::Called;
 pub use server::Server;
 
 #[cfg(test)]

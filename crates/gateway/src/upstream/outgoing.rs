@@ -9,10 +9,12 @@ use gatepost_protocol::{
     json::{self, Span, Strictness},
     method::Method,
     rewrite::Rewrite,
-    translate::{ClientSide, UpCall, request_up},
+    translate::{ClientSide, InputUp, UpCall, client_capabilities_up, request_up},
     version::Version,
 };
 use http::{HeaderName, HeaderValue};
+
+use crate::bridge::replay::Input;
 
 /// Whether the client said that it wants no answer any more.
 pub(crate) trait Wish: Send + Sync {
@@ -43,6 +45,10 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
     /// `Mcp-Param-*` for a modern server over HTTP.
     pub(crate) params: Vec<(HeaderName, HeaderValue)>,
+    /// Making it twice does no more than making it once, so it may be sent again when nobody knows whether it arrived.
+    pub(crate) repeatable: bool,
+    /// Answers and state that the gate knows better than the request, for a modern server.
+    pub(crate) input: Option<&'a Input>,
     /// Tells a client that cancelled from one that only went away.
     pub(crate) wish: Option<Arc<dyn Wish>>,
 }
@@ -58,15 +64,24 @@ impl Outgoing<'_> {
     pub(crate) fn compose(&self, version: Version, id: u64) -> Bytes {
         let id = id.to_string();
         let reference = self.name.and_then(|name| self.reference(name));
+        let state = self
+            .input
+            .and_then(|input| input.state.as_deref().map(json::quote));
         let up = UpCall {
             version,
             id: id.as_bytes(),
             name: self.name.filter(|_| reference.is_none()),
             progress_token: Some(id.as_bytes()),
+            input: self.input.map(|input| InputUp {
+                responses: input.responses.as_deref(),
+                state: state.as_deref(),
+            }),
         };
+        let crosses = version.is_modern() && !self.version.is_modern() && !self.own();
+        let capabilities = crosses.then(|| client_capabilities_up(self.capabilities, self.version, version));
         let client = ClientSide {
             version: self.version,
-            capabilities: self.capabilities,
+            capabilities: capabilities.as_deref().unwrap_or(self.capabilities),
             info: self.info.map(|info| &**info),
             log_level: self.log_level,
         };

@@ -15,10 +15,21 @@ use crate::{
     inbound::{Cancellation, Client},
 };
 
+/// A call whose server has begun to answer, and the right to make it again: a server may answer by asking for more.
+pub struct Called {
+    pub(crate) permitted: Permitted,
+    pub(crate) outcome: Result<Incoming, CallError>,
+}
+
 impl Server {
     /// Sends a permitted call and gives what comes back as soon as there is something. Ids and progress tokens in it are
-    /// this server's, not the client's.
-    pub async fn call(&self, permitted: Permitted) -> Result<Incoming, CallError> {
+    /// this server's, not the client's. The proof is used up, and comes back with the answer.
+    pub async fn call(&self, permitted: Permitted) -> Called {
+        let outcome = self.send_permitted(&permitted).await;
+        Called { permitted, outcome }
+    }
+
+    async fn send_permitted(&self, permitted: &Permitted) -> Result<Incoming, CallError> {
         let client = permitted.client();
         let mut params = Vec::new();
         if let Some(wanted) = permitted.header_params()
@@ -46,6 +57,8 @@ impl Server {
                 .map(|(name, value)| (name, value.clone()))
                 .collect(),
             params,
+            repeatable: permitted.repeatable(),
+            input: permitted.input(),
             wish: Some(wish),
         };
         self.send(&out).await

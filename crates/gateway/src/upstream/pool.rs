@@ -77,6 +77,8 @@ struct Entry<S> {
     key: Key,
     state: State<S>,
     users: usize,
+    /// How many of its users wait for their clients. A session of which all do takes nobody's place.
+    parked: usize,
     since: Instant,
 }
 
@@ -90,6 +92,7 @@ enum State<S> {
 pub(crate) struct Lease<S: Pooled> {
     session: Arc<S>,
     number: u64,
+    parked: bool,
     pool: Arc<Pool<S>>,
 }
 
@@ -175,6 +178,7 @@ impl<S: Pooled> Pool<S> {
             key,
             state: State::Ready(session),
             users: 0,
+            parked: 0,
             since: Instant::now(),
         });
         self.mind(&mut entries);
@@ -226,6 +230,31 @@ impl<S: Pooled> Pool<S> {
         }
     }
 
+    /// The client of `key` has learned that its session is gone.
+    pub(crate) fn forget_lost(&self, key: &Key) {
+        self.lock()
+            .list
+            .retain(|entry| entry.key != *key || !entry.is_lost());
+    }
+
+    /// Whether the loss of a session is kept until its client has learned of it; never longer than a session may be idle.
+    fn tells_of_loss(&self, key: &Key) -> bool {
+        key.conversation.is_some() && self.idle.is_some()
+    }
+
+    fn note_parked(&self, number: u64, parked: bool) {
+        let mut entries = self.lock();
+        if let Some(entry) = entries.list.iter_mut().find(|entry| entry.number == number) {
+            entry.parked = if parked {
+                entry.parked + 1
+            } else {
+                entry.parked.saturating_sub(1)
+            };
+        }
+        drop(entries);
+        self.changed.notify_waiters();
+    }
+
     /// Ends everything; the pool starts nothing any more.
     pub(crate) async fn close(&self, grace: Duration) {
         let list = {
@@ -254,9 +283,19 @@ impl<S: Pooled> Pool<S> {
                 retry_safe: true,
             });
         }
+        // A client's own session takes with it what only it knew: its client must learn of that, once (`eras.md` 4).
+        let mine_is_lost = |entry: &Entry<S>| entry.key == *key && entry.is_lost();
+        if self.tells_of_loss(key) && entries.list.iter().any(mine_is_lost) {
+            entries.list.retain(|entry| !mine_is_lost(entry));
+            return Err(CallError {
+                server: Arc::clone(&self.server),
+                cause: Cause::SessionGone,
+                retry_safe: true,
+            });
+        }
         entries
             .list
-            .retain(|entry| entry.ready().is_none_or(|session| session.alive()));
+            .retain(|entry| !entry.is_lost() || self.tells_of_loss(&entry.key));
         let mut starting = None;
         let mut least: Option<usize> = None;
         for (place, entry) in entries
@@ -271,6 +310,8 @@ impl<S: Pooled> Pool<S> {
                     starting = Some(failed.clone());
                 }
                 State::Starting(_) => {}
+                // What waits for a client is left alone with it.
+                State::Ready(_) if how != Use::Shared && entry.is_parked() => {}
                 State::Ready(_) if least.is_none_or(|least| entry.users < entries.list[least].users) => {
                     least = Some(place);
                 }
@@ -289,7 +330,7 @@ impl<S: Pooled> Pool<S> {
         let others = entries
             .list
             .iter()
-            .filter(|entry| entry.key != Key::default())
+            .filter(|entry| entry.key != Key::default() && !entry.is_lost() && !entry.is_parked())
             .count();
         let mut evicted = None;
         if !common && others >= self.max {
@@ -318,6 +359,7 @@ impl<S: Pooled> Pool<S> {
             key: key.clone(),
             state: State::Starting(receiver.clone()),
             users: 0,
+            parked: 0,
             since: Instant::now(),
         });
         Ok(Step::Start(number, sender, receiver, evicted))
@@ -331,6 +373,7 @@ impl<S: Pooled> Pool<S> {
                 Step::Have(Lease {
                     session: Arc::clone(session),
                     number: entry.number,
+                    parked: false,
                     pool: Arc::clone(self),
                 })
             }
@@ -394,7 +437,10 @@ async fn reap<S: Pooled>(pool: Weak<Pool<S>>, idle: Duration) {
                 std::mem::take(&mut entries.list).into_iter().partition(|entry| {
                     entry.users == 0
                         && match &entry.state {
-                            State::Ready(session) => !session.alive() || entry.since + idle <= now,
+                            State::Ready(_) => {
+                                entry.is_lost() && !pool.tells_of_loss(&entry.key)
+                                    || entry.since + idle <= now
+                            }
                             State::Starting(_) => false,
                         }
                 });
@@ -428,11 +474,23 @@ async fn reap<S: Pooled>(pool: Weak<Pool<S>>, idle: Duration) {
 }
 
 impl<S> Entry<S> {
+    /// Whether all that its users do is wait for their clients.
+    fn is_parked(&self) -> bool {
+        self.users > 0 && self.parked == self.users
+    }
+
     fn ready(&self) -> Option<&Arc<S>> {
         match &self.state {
             State::Ready(session) => Some(session),
             State::Starting(_) => None,
         }
+    }
+}
+
+impl<S: Pooled> Entry<S> {
+    /// It was ready and is no more.
+    fn is_lost(&self) -> bool {
+        self.ready().is_some_and(|session| !session.alive())
     }
 }
 
@@ -442,6 +500,13 @@ impl<S: Pooled> Lease<S> {
     /// The session.
     pub(crate) fn session(&self) -> &Arc<S> {
         &self.session
+    }
+
+    /// Whether its user does nothing but wait for a client: then the session does not count against the pool's `max`.
+    pub(crate) fn set_parked(&mut self, parked: bool) {
+        if std::mem::replace(&mut self.parked, parked) != parked {
+            self.pool.note_parked(self.number, parked);
+        }
     }
 
     /// Ends the session instead of giving it back: it may still be busy with what its user gave up.
@@ -455,6 +520,7 @@ impl<S: Pooled> Drop for Lease<S> {
         let mut entries = self.pool.lock();
         if let Some(entry) = entries.list.iter_mut().find(|entry| entry.number == self.number) {
             entry.users = entry.users.saturating_sub(1);
+            entry.parked = entry.parked.saturating_sub(usize::from(self.parked));
             if entry.users == 0 {
                 entry.since = Instant::now();
             }

@@ -95,7 +95,7 @@ impl Server {
             way,
             config,
             context.clone(),
-            shared.info.clone(),
+            shared,
             announcer.clone(),
         ));
         // A module costs nothing while it is idle, and its memory may be its point.
@@ -157,10 +157,12 @@ impl Server {
         if self.must_greet_again(&outcome) {
             self.forget();
             outcome = self.send_again(out).await;
-        } else if was_not_processed(&outcome)
-            || may_repeat(&outcome, out) && matches!(self.connector.way, Way::Url(..))
-        {
-            outcome = self.send_again(out).await;
+        } else if was_not_processed(&outcome) || out.repeatable && was_lost(&outcome) {
+            let again = self.send_again(out).await;
+            // A second attempt that did not get as far as the server tells less than the first.
+            if was_not_processed(&outcome) || !again.as_ref().is_err_and(|error| error.retry_safe) {
+                outcome = again;
+            }
         }
         match &outcome {
             Ok(_) => self.pulse.well(),
@@ -230,12 +232,34 @@ impl Server {
         let (key, how) = self.key(out, &facts);
         let first = Box::pin(self.send_on_session(out, &key, how)).await;
         match first {
-            // The server did nothing. Where its state is nobody's, the gate starts anew behind the client's back; a
-            // client with a session of its own must learn of it.
+            Err(error) if matches!(error.cause, Cause::SessionGone) => {
+                Box::pin(self.start_anew(error, out, &key, how)).await
+            }
+            other => other,
+        }
+    }
+
+    /// The session is gone, and the server did nothing. Where its state is nobody's, the gate starts anew behind the
+    /// client's back; a client with a session of its own must learn of it.
+    async fn start_anew(
+        &self,
+        gone: CallError,
+        out: &Outgoing<'_>,
+        key: &Key,
+        how: Use,
+    ) -> Result<Incoming, CallError> {
+        if key.conversation.is_some() {
+            self.pool.forget_lost(key);
+            return Err(gone);
+        }
+        match self.send_on_session(out, key, how).await {
             Err(CallError {
                 cause: Cause::SessionGone,
                 ..
-            }) if key.conversation.is_none() => Box::pin(self.send_on_session(out, &key, how)).await,
+            }) => {
+                let text = "it forgot a session that it had just opened".to_owned();
+                Err(self.context.error(Cause::Violation(text), true))
+            }
             other => other,
         }
     }
@@ -317,6 +341,7 @@ impl Server {
             Use::Shared
         } else if matches!(self.connector.way, Way::Url(..))
             && !matches!(self.manner.load().as_deref(), Some(Manner::OldSse))
+            && !self.connector.asks_aside.load(Relaxed)
         {
             // What a server asks over HTTP mostly comes on the call's own stream.
             Use::Preferred
@@ -388,6 +413,10 @@ impl Server {
             principal: None,
             headers: Vec::new(),
             params: Vec::new(),
+            repeatable: request
+                .known_method()
+                .is_some_and(|method| method.facts().repeatable),
+            input: None,
             wish: None,
         }
     }
@@ -409,6 +438,12 @@ impl Server {
     /// What it announces from now on.
     pub(crate) fn changes(&self) -> broadcast::Receiver<Change> {
         self.announcer.listen()
+    }
+
+    /// Waits until the server has said of every one of these elicitations that it is complete, or if it did so within the
+    /// last ten minutes; false if that takes longer than `within`.
+    pub(crate) async fn elicitation_completed(&self, ids: &[String], within: Duration) -> bool {
+        self.announcer.completed_all(ids, within).await
     }
 
     pub(super) fn manner(&self) -> Option<Arc<Manner>> {
@@ -549,16 +584,20 @@ fn was_not_processed(outcome: &Result<Incoming, CallError>) -> bool {
     outcome.as_ref().err().is_some_and(ended)
 }
 
-/// Whether a call that was lost on the way may be sent again: the server may have acted on it, so only if that changes
-/// nothing (`eras.md` 4). A program that died is not started again for it: it may die of that very call.
-fn may_repeat(outcome: &Result<Incoming, CallError>, out: &Outgoing<'_>) -> bool {
+/// Whether a call was lost on the way, and nobody knows whether the server acted on it: the connection broke, the program
+/// ended, something before the server gave up on it. Only what changes nothing is sent again then (`eras.md` 4).
+fn was_lost(outcome: &Result<Incoming, CallError>) -> bool {
     matches!(
         outcome,
         Err(CallError {
-            cause: Cause::Ended(_),
+            cause: Cause::Ended(_)
+                | Cause::Http {
+                    status: 500..=599,
+                    ..
+                },
             ..
         })
-    ) && out.method().is_some_and(|method| method.facts().repeatable)
+    )
 }
 
 /// How a session introduces its client: as itself where the session is a client's own or leased to it, else as the gate

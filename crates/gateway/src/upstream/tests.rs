@@ -33,13 +33,14 @@ use tokio::{
 };
 
 use super::{
-    CallError, Cause, Change, Context, Incoming, Server,
+    CallError, Cause, Change, Clients, Context, Incoming, Server,
     context::{own_info, trusting},
     incoming::{Events, response_of},
     outgoing::Outgoing,
 };
 use crate::{Module, Serving};
 
+mod asking;
 mod flood;
 mod ids;
 mod level;
@@ -253,12 +254,22 @@ fn server(yaml: &str, module: Option<Arc<dyn Module>>) -> Arc<Server> {
 }
 
 fn server_with(yaml: &str, module: Option<Arc<dyn Module>>, max_response: u64) -> Arc<Server> {
+    server_for(yaml, module, max_response, None)
+}
+
+fn server_for(
+    yaml: &str,
+    module: Option<Arc<dyn Module>>,
+    max_response: u64,
+    clients: Option<Arc<dyn Clients>>,
+) -> Arc<Server> {
     let config: Config = format!("servers: {{ s: {yaml} }}").parse().unwrap();
     let context = Context {
         tls: trusting(rustls::RootCertStore::empty()).unwrap(),
         supervisor: Supervisor::none(),
         max_response,
         info: own_info(),
+        clients,
     };
     Server::new(&config.servers[0], module, &context)
 }
@@ -272,6 +283,7 @@ struct Caller {
     principal: Principal,
     info: Option<Bytes>,
     log_level: Option<&'static str>,
+    repeatable: bool,
 }
 
 impl Caller {
@@ -288,6 +300,7 @@ impl Caller {
             principal: Principal::local(),
             info: None,
             log_level: None,
+            repeatable: false,
         }
     }
 
@@ -310,6 +323,8 @@ impl Caller {
             principal: Some(&self.principal),
             headers: vec![("traceparent".parse().unwrap(), "00-a-b-01".parse().unwrap())],
             params: vec![("mcp-param-x".parse().unwrap(), "1".parse().unwrap())],
+            repeatable: self.repeatable,
+            input: None,
             wish: None,
         }
     }

@@ -76,7 +76,8 @@ pub(super) async fn answer(front: &Front, request: Request<Incoming>) -> Result<
 }
 
 fn stream_of(gate: &Arc<Gate>, path: &str) -> Result<Chunks, Refusal> {
-    let name = path.trim_start_matches(PREFIX).trim_start_matches('/');
+    let rest = path.strip_prefix(PREFIX).unwrap_or_default();
+    let name = rest.strip_prefix('/').unwrap_or(rest);
     let connection = Connection::open(gate, name).map_err(|error| match error {
         OpenError::NoEndpoint(_) => Refusal::NoEndpoint(gatepost_policy::Printable(path).to_string()),
         OpenError::Seal(error) => Refusal::Internal(error.to_string().into()),

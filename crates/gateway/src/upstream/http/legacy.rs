@@ -12,17 +12,17 @@ use std::{
 
 use bytes::Bytes;
 use gatepost_protocol::{
-    envelope::{Message, Response},
-    error,
+    envelope::{Message, Request, Response},
     json::Strictness,
     version::Version,
 };
 use http::{HeaderValue, StatusCode};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::{
     super::{
         CallError, Cause,
+        asking::{self, Asking, Held},
         change::{Announcer, change_of},
         incoming::{Events, Incoming, Partial, Source},
         level::InUse,
@@ -32,10 +32,10 @@ use super::{
         session::Session,
     },
     Body, Endpoint, LAST_EVENT_ID, PROTOCOL_VERSION, Reply, SESSION_ID,
-    client::{Request, Response as HttpResponse},
+    client::{Request as HttpRequest, Response as HttpResponse},
     modern::failed,
     reply::{answering, read_reply},
-    stream::{EventSource, EventStream, StreamEnd, refusal},
+    stream::{EventSource, EventStream, StreamEnd},
     version_header,
 };
 
@@ -56,14 +56,28 @@ pub(crate) struct LegacySession {
     endpoint: Endpoint,
     id: Option<HeaderValue>,
     version: Version,
-    can_be_asked: bool,
+    asking: Asking,
     next: AtomicU64,
     gone: AtomicBool,
     announcer: Announcer,
     /// Clients' calls in flight.
     in_flight: AtomicUsize,
-    /// Those that get what comes on the GET stream: a question, or a log line they wanted.
-    calls: Mutex<Vec<(u64, mpsc::UnboundedSender<Message>)>>,
+    books: Mutex<Books>,
+}
+
+#[derive(Default)]
+struct Books {
+    /// Calls that get what comes on the GET stream: a question, or a log line they wanted.
+    calls: Vec<(u64, mpsc::UnboundedSender<Message>)>,
+    /// Questions that came when there was no call.
+    held: Held,
+}
+
+/// The right to use a session for a call.
+pub(crate) struct Tenure {
+    pub(crate) lease: Lease<Session>,
+    /// No other call is on the session meanwhile.
+    pub(crate) exclusive: bool,
 }
 
 /// What a call on a legacy session needs besides its stream. Dropped before the answer, it cancels if that was wished.
@@ -78,30 +92,30 @@ pub(crate) struct LegacyCall {
     /// It is a client's, not the gate's own.
     counted: bool,
     /// Kept for as long as the call.
-    _lease: Option<Lease<Session>>,
+    tenure: Option<Tenure>,
     _level: Option<InUse>,
 }
 
 impl LegacySession {
-    /// A session that `initialize` has opened. `can_be_asked`: it was opened with capabilities that let the server ask.
+    /// A session that `initialize` has opened.
     pub(crate) fn new(
         endpoint: Endpoint,
         id: Option<HeaderValue>,
         version: Version,
-        can_be_asked: bool,
+        asking: Asking,
         announcer: Announcer,
     ) -> Arc<Self> {
         Arc::new(Self {
             endpoint,
             id,
             version,
-            can_be_asked,
+            asking,
             // 1 was `initialize`.
             next: AtomicU64::new(2),
             gone: AtomicBool::new(false),
             announcer,
             in_flight: AtomicUsize::new(0),
-            calls: Mutex::default(),
+            books: Mutex::default(),
         })
     }
 
@@ -110,16 +124,11 @@ impl LegacySession {
         !self.gone.load(Relaxed)
     }
 
-    /// Whether the server may ask the client of this session.
-    pub(crate) fn can_be_asked(&self) -> bool {
-        self.can_be_asked
-    }
-
     /// Sends a call. [`Cause::SessionGone`] says that the server no longer knows the session and did nothing.
     pub(crate) async fn call(
         self: &Arc<Self>,
         out: &Outgoing<'_>,
-        lease: Option<Lease<Session>>,
+        tenure: Option<Tenure>,
         level: Option<InUse>,
     ) -> Result<Incoming, CallError> {
         let id = self.next.fetch_add(1, Relaxed);
@@ -136,15 +145,15 @@ impl LegacySession {
             closing_cancels: out.version.is_modern() && !out.own(),
             wish: out.wish.clone(),
             counted: !out.own(),
-            _lease: lease,
+            tenure,
             _level: level,
         };
         self.in_flight.fetch_add(usize::from(call.counted), Relaxed);
         let context = &self.endpoint.context;
-        let listens = self.can_be_asked || out.log_level.is_some();
+        let listens = self.asking.allowed || out.log_level.is_some();
         let reply = if listens && !out.own() {
             let (sender, mut asks) = mpsc::unbounded_channel();
-            self.calls().push((id, sender));
+            self.books().enter(id, sender);
             let session = Arc::clone(self);
             let mut pending: Pending = Box::pin(async move {
                 // No time limit of its own: while the client is being asked, the server's silence is no fault.
@@ -235,12 +244,17 @@ impl LegacySession {
         }
     }
 
-    /// Keeps the GET stream open until it ends or is refused: announces changes, gives questions to the only call in
-    /// flight. `Ok(false)`: the server has no such stream (405), which is its right.
+    /// Keeps the GET stream open until it ends or is refused: announces changes, and finds out whose the questions on it
+    /// are. `Ok(false)`: the server has no such stream (405), which is its right.
     pub(crate) async fn listen(self: &Arc<Self>, last_id: &mut Option<Bytes>) -> Result<bool, CallError> {
-        let Some(body) = self.open_stream(last_id.as_ref()).await? else {
-            return Ok(false);
-        };
+        match self.open_stream(last_id.as_ref()).await? {
+            Some(body) => self.follow(body, last_id).await.map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    /// Hears what comes on the GET stream until it ends, which is always an error.
+    async fn follow(self: &Arc<Self>, body: Body, last_id: &mut Option<Bytes>) -> Result<(), CallError> {
         let mut source = EventSource::new(body, self.endpoint.context.limit);
         loop {
             let event = source.next().await;
@@ -274,30 +288,69 @@ impl LegacySession {
                 }
             }
             Ok(Message::Request(request)) => {
-                if let Some(answer) = refusal(self, &request) {
+                if let Some(answer) = asking::pong(&request) {
                     self.send_later(answer);
-                } else if let Some(call) = self.only_call() {
-                    let _ = call.send(Message::Request(request));
+                } else if self.asking.allowed {
+                    self.asked(request);
                 } else {
-                    let text = "it cannot be told which call this belongs to";
-                    let answer =
-                        error::error_response(Some(request.id().bytes()), error::INTERNAL_ERROR, text, None);
-                    self.send_later(answer);
+                    asking::unsupported(self, &request);
                 }
             }
             Ok(Message::Response(_)) | Err(_) => {}
         }
     }
 
+    /// The server asks beside the stream of a call.
+    fn asked(self: &Arc<Self>, question: Request) {
+        let owner = self.asking.owner.as_ref();
+        let call = {
+            let books = self.books();
+            match books.calls.as_slice() {
+                [] => None,
+                [(_, call)] => Some(Ok(call.clone())),
+                // All of them are one client's.
+                [.., (_, newest)] if owner.is_some() => Some(Ok(newest.clone())),
+                _ => Some(Err(())),
+            }
+        };
+        if call.is_some() {
+            self.asking.note_aside(&self.endpoint.context.server);
+        }
+        match call {
+            Some(Ok(call)) => {
+                if call.send(Message::Request(question.clone())).is_err() {
+                    asking::refuse(self, &question, "the call that this belongs to is over");
+                }
+            }
+            Some(Err(())) => {
+                asking::refuse(self, &question, "it cannot be told which call this belongs to");
+            }
+            None => {
+                if !owner.is_some_and(|owner| asking::put_to_owner(self, owner, &question)) {
+                    self.hold(question);
+                }
+            }
+        }
+    }
+
+    /// Keeps a question for the next call (typical: `roots/list` right after `initialized`), but not for long.
+    fn hold(self: &Arc<Self>, question: Request) {
+        let kept = self.books().keep(question.clone());
+        match kept {
+            Ok(()) => asking::expire(self, &question),
+            Err(question) => asking::refuse(self, &question, "there is no call that this could belong to"),
+        }
+    }
+
     fn only_call(&self) -> Option<mpsc::UnboundedSender<Message>> {
-        match self.calls().as_slice() {
+        match self.books().calls.as_slice() {
             [(_, call)] if self.in_flight.load(Relaxed) == 1 => Some(call.clone()),
             _ => None,
         }
     }
 
-    fn calls(&self) -> std::sync::MutexGuard<'_, Vec<(u64, mpsc::UnboundedSender<Message>)>> {
-        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    fn books(&self) -> std::sync::MutexGuard<'_, Books> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Ends the session on the server (2025-11-25 basic/transports, Session Management: clients SHOULD).
@@ -315,13 +368,13 @@ impl LegacySession {
         let _ = tokio::time::timeout(Duration::from_secs(2), deleted).await;
     }
 
-    fn post(&self, body: Bytes) -> Request {
+    fn post(&self, body: Bytes) -> HttpRequest {
         let mut request = self.endpoint.post(body);
         self.mark(&mut request);
         request
     }
 
-    fn mark(&self, request: &mut Request) {
+    fn mark(&self, request: &mut HttpRequest) {
         if let Some(id) = &self.id {
             request.field(&SESSION_ID, id);
         }
@@ -358,6 +411,39 @@ impl LegacySession {
     }
 }
 
+impl Books {
+    /// A call begins, and takes the questions that wait for one.
+    fn enter(&mut self, id: u64, call: mpsc::UnboundedSender<Message>) {
+        for question in self.held.drain() {
+            // Its receiver is in the same hands.
+            let _ = call.send(Message::Request(question));
+        }
+        self.calls.push((id, call));
+    }
+
+    /// Keeps a question until the next call, or hands it to one that has begun meanwhile.
+    fn keep(&mut self, question: Request) -> Result<(), Request> {
+        match self.calls.as_slice() {
+            [] => self.held.keep(question),
+            [(_, call)] => {
+                let sent = call.send(Message::Request(question.clone()));
+                sent.map_err(|_| question)
+            }
+            _ => Err(question),
+        }
+    }
+}
+
+impl asking::Session for LegacySession {
+    fn held<T>(&self, look: impl FnOnce(&mut Held) -> T) -> T {
+        look(&mut self.books().held)
+    }
+
+    fn answer(self: &Arc<Self>, answer: Bytes) {
+        self.send_later(answer);
+    }
+}
+
 /// Whether an answer says that the session is gone: 404, whatever the body (2025-11-25 basic/transports, Session
 /// Management), or what servers that keep sessions in memory say instead after a restart: 400 with an error that speaks
 /// of the session.
@@ -380,6 +466,11 @@ fn speaks_of_session(response: &Response) -> bool {
 }
 
 impl LegacyCall {
+    /// The right to use its session.
+    pub(crate) fn lease(&mut self) -> Option<&mut Lease<Session>> {
+        Some(&mut self.tenure.as_mut()?.lease)
+    }
+
     /// The id of its request.
     pub(crate) fn id(&self) -> u64 {
         self.id
@@ -394,6 +485,17 @@ impl LegacyCall {
         match &mut self.asks {
             Some(asks) => asks.recv().await,
             None => std::future::pending().await,
+        }
+    }
+
+    /// Takes back a question that this call leaves unanswered: it is for the next one.
+    pub(crate) fn put_back(&self, question: Request) {
+        let session = &self.session;
+        session.books().calls.retain(|(id, _)| *id != self.id);
+        if session.asking.allowed {
+            session.hold(question);
+        } else {
+            asking::unsupported(session, &question);
         }
     }
 
@@ -434,17 +536,33 @@ impl Drop for LegacyCall {
         self.session
             .in_flight
             .fetch_sub(usize::from(self.counted), Relaxed);
-        self.session.calls().retain(|(id, _)| *id != self.id);
+        self.session.books().calls.retain(|(id, _)| *id != self.id);
+        if let Some(mut asks) = self.asks.take() {
+            // A question that nobody has read would leave the server waiting.
+            while let Ok(message) = asks.try_recv() {
+                if let Message::Request(question) = message {
+                    self.put_back(question);
+                }
+            }
+        }
         let wished = self.closing_cancels || self.wish.as_ref().is_some_and(|wish| wish.is_cancelled());
         if self.open && wished {
             self.session
                 .send_later(cancelled(self.id, "the client no longer waits"));
         }
+        // The server may still be at it, and ask: the next call must not be taken for this one.
+        if self.open
+            && let Some(tenure) = self.tenure.take().filter(|tenure| tenure.exclusive)
+        {
+            tenure.lease.discard();
+        }
     }
 }
 
-/// Keeps the GET stream of a session while it lives; returns when there is none or the session is gone.
-pub(crate) async fn keep_listening(session: Weak<LegacySession>, connected: impl Fn()) {
+/// Keeps the GET stream of a session while it lives; returns when there is none or the session is gone. `opened` is
+/// dropped once the server has answered for the first time, be it with a refusal.
+pub(crate) async fn keep_listening(session: Weak<LegacySession>, opened: oneshot::Sender<()>) {
+    let mut opened = Some(opened);
     let mut last_id = None;
     let mut failures = 0u32;
     loop {
@@ -452,8 +570,15 @@ pub(crate) async fn keep_listening(session: Weak<LegacySession>, connected: impl
             return;
         };
         let since = tokio::time::Instant::now();
-        match live.listen(&mut last_id).await {
-            Ok(_) => return,
+        let body = live.open_stream(last_id.as_ref()).await;
+        drop(opened.take());
+        let ended = match body {
+            Ok(None) => return,
+            Ok(Some(body)) => live.follow(body, &mut last_id).await,
+            Err(error) => Err(error),
+        };
+        match ended {
+            Ok(()) => {}
             Err(CallError {
                 cause: Cause::SessionGone,
                 ..
@@ -467,6 +592,5 @@ pub(crate) async fn keep_listening(session: Weak<LegacySession>, connected: impl
             failures + 1
         };
         tokio::time::sleep(super::super::backoff::delay(failures)).await;
-        connected();
     }
 }

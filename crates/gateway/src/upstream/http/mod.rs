@@ -11,7 +11,7 @@ pub(crate) use client::{Body, Origin};
 pub(crate) use endpoint::{
     Endpoint, LAST_EVENT_ID, METHOD, NAME, PROTOCOL_VERSION, SESSION_ID, version_header,
 };
-pub(crate) use legacy::{LegacySession, keep_listening};
+pub(crate) use legacy::{LegacySession, Tenure, keep_listening};
 pub(crate) use modern::{Listening, ModernServer};
 pub(crate) use reply::{Reply, answering, mistaken, parse_response, read_reply};
 pub(crate) use stream::{EventSource, EventStream, StreamEnd};

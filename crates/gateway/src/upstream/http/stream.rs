@@ -6,21 +6,21 @@ use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
 use gatepost_protocol::{
     envelope::{Message, Request, Response},
-    error::{self, METHOD_NOT_FOUND},
     framing::sse::{SseDecoder, SseEvent},
     json::Strictness,
-    method::Method,
 };
 use http::StatusCode;
 
 use super::{
     super::{
-        CallError, Cause,
+        CallError, Cause, asking,
         change::{Announcer, change_of},
         incoming::Waiting,
+        pool::Lease,
+        session::Session,
     },
     client::Body,
-    legacy::{LegacyCall, LegacySession},
+    legacy::LegacyCall,
     reply::answering,
 };
 
@@ -218,13 +218,11 @@ impl EventStream {
                         );
                         return Err(self.context.error(Cause::Violation(text), false));
                     }
-                    Some(call) => {
-                        if let Some(answer) = refusal(call.session(), &request) {
-                            call.session().send_later(answer);
-                        } else {
-                            return Ok(Message::Request(request));
-                        }
-                    }
+                    // On the call's own stream it is this call's question, whoever the session is for.
+                    Some(call) => match asking::pong(&request) {
+                        Some(answer) => call.session().send_later(answer),
+                        None => return Ok(Message::Request(request)),
+                    },
                 },
                 Err(error) => {
                     let server = &*self.context.server;
@@ -239,14 +237,31 @@ impl EventStream {
         }
     }
 
+    /// The right to use the call's session, where there is one.
+    pub(crate) fn lease(&mut self) -> Option<&mut Lease<Session>> {
+        self.legacy.as_mut()?.lease()
+    }
+
     /// Sends the client's answer to a question.
     pub(crate) async fn reply(&mut self, response: Bytes) -> Result<(), CallError> {
         match &self.legacy {
             Some(call) => {
                 let session = Arc::clone(call.session());
-                session.send(response).await
+                let sent = session.send(response).await;
+                // Whatever became of the answer, the call had begun.
+                sent.map_err(|error| CallError {
+                    retry_safe: false,
+                    ..error
+                })
             }
             None => Ok(()),
+        }
+    }
+
+    /// Takes back a question that this call leaves unanswered.
+    pub(crate) fn put_back(&mut self, question: Request) {
+        if let Some(call) = &self.legacy {
+            call.put_back(question);
         }
     }
 
@@ -320,20 +335,4 @@ impl State {
             }
         }
     }
-}
-
-/// What to answer a server's request that needs no client, or that this session's client cannot be asked.
-pub(crate) fn refusal(session: &Arc<LegacySession>, request: &Request) -> Option<Bytes> {
-    let id = request.id().bytes();
-    if request.known_method() == Some(Method::Ping) {
-        return Some(error::result_response(id, b"{}"));
-    }
-    if session.can_be_asked() {
-        return None;
-    }
-    let text = format!(
-        "the client of this session does not support `{}`",
-        request.method()
-    );
-    Some(error::error_response(Some(id), METHOD_NOT_FOUND, &text, None))
 }

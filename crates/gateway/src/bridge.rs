@@ -1,0 +1,19 @@
+//! What servers ask of clients while a call runs (elicitation, sampling, roots), between all eras.
+//!
+//! | client → server | how a question reaches the client | here |
+//! | --- | --- | --- |
+//! | legacy → legacy | as a request on the stream of its call | `straight` |
+//! | modern → legacy | the call is parked, its client gets `input_required` and sends it again with the answers | `gather`, `parking` |
+//! | legacy → modern | `input_required` becomes requests on the stream of the call, which is sent again with the answers | `replay` |
+//! | modern → modern | in the result, which passes; its `requestState` is sealed | `state` |
+//!
+//! Source: `docs/eras.md` 5; who drives all this is `deliver/relay.rs`.
+
+pub(crate) mod again;
+pub(crate) mod gather;
+pub(crate) mod page;
+pub(crate) mod parking;
+pub(crate) mod postponed;
+pub(crate) mod replay;
+pub(crate) mod state;
+pub(crate) mod straight;
