@@ -677,6 +677,39 @@ async fn nobody_is_asked_what_he_did_not_declare() {
     }
 }
 
+/// eras.md 2, client capabilities: as the modern era writes them, without what the gate cannot keep up.
+#[tokio::test]
+async fn a_server_hears_what_its_client_can_answer() {
+    let both = json!({ "form": {}, "url": {} });
+    let cases = [
+        (
+            "2025-06-18",
+            json!({ "elicitation": {} }),
+            json!({ "elicitation": { "form": {} } }),
+        ),
+        (
+            NEWEST,
+            json!({ "elicitation": both, "tasks": {}, "x": {} }),
+            json!({ "elicitation": both, "x": {} }),
+        ),
+        (
+            NEWEST,
+            json!({ "roots": { "listChanged": true } }),
+            json!({ "roots": {} }),
+        ),
+    ];
+    for (version, declared, heard) in cases {
+        let mut puppet = Puppet::start(Era::Modern).await;
+        let mut person = Person::meet(Way::Http, &puppet.url(), version, declared).await;
+        let call = person.call("turn").await;
+        let turn = puppet.turn().await;
+        let meta = &turn.message["params"]["_meta"];
+        assert_eq!(meta["io.modelcontextprotocol/clientCapabilities"], heard);
+        finish(turn, "done").await;
+        assert_eq!(person.text(call).await, "done");
+    }
+}
+
 #[tokio::test]
 async fn a_question_takes_the_form_that_the_clients_version_knows() {
     for way in WAYS {
