@@ -2,6 +2,7 @@
 // SDKs are driven through a `Peer`, which hides how their interfaces differ.
 
 import { EventEmitter, on } from "node:events";
+import { setTimeout as pause } from "node:timers/promises";
 
 const PATIENCE_MS = 8_000;
 
@@ -128,8 +129,13 @@ const features = {
     },
 };
 
-/** Tries every feature, and prints one JSON object that has "ok" or what went wrong for each. */
+/**
+ * Tries every feature, and prints one JSON object that has "ok" or what went wrong for each.
+ *
+ * It begins when the tools are listed: a gate that was just started shows those of a slow server when that has started too.
+ */
 export async function report(peer) {
+    while (!(await peer.tools()).includes("echo")) await pause(20);
     const said = {};
     for (const [feature, check] of Object.entries(features)) {
         const end = new AbortController();

@@ -25,7 +25,7 @@ const COLUMNS: [&str; 10] = [
 const INTRODUCTION: &str = "\
 # Every client with every server
 
-What works when real SDKs talk to each other through the gate, as `crates/cli/tests/matrix` finds it; that test writes this
+What works when real SDKs talk to each other through the gate, as `crates/cli/tests/peers_matrix` finds it; that test writes this
 page. The specification's own compatibility matrix says \"Fails\" where a modern client meets a legacy server, and where a
 legacy client meets a modern one. [eras.md](eras.md) says how they are made to understand each other.
 ";
