@@ -12,9 +12,9 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
 /// A client that speaks one era over one transport.
-pub struct Client {
-    pub key: &'static str,
-    pub title: &'static str,
+pub(crate) struct Client {
+    pub(crate) key: &'static str,
+    pub(crate) title: &'static str,
     script: &'static str,
     /// How it gets to the gate.
     way: Way,
@@ -28,7 +28,7 @@ enum Way {
 }
 
 /// In the order of the table.
-pub const CLIENTS: [Client; 5] = [
+pub(crate) const CLIENTS: [Client; 5] = [
     Client {
         key: "modern",
         title: "modern, TypeScript 2",
@@ -62,10 +62,10 @@ pub const CLIENTS: [Client; 5] = [
 ];
 
 /// A server that speaks one era over one transport.
-pub struct Server {
+pub(crate) struct Server {
     /// Its name in the configuration.
-    pub key: &'static str,
-    pub title: &'static str,
+    pub(crate) key: &'static str,
+    pub(crate) title: &'static str,
     script: &'static str,
     kind: Option<&'static str>,
     transport: Transport,
@@ -79,7 +79,7 @@ enum Transport {
 }
 
 /// In the order of the table.
-pub const SERVERS: [Server; 6] = [
+pub(crate) const SERVERS: [Server; 6] = [
     Server {
         key: "modern",
         title: "modern, TypeScript 2",
@@ -128,7 +128,7 @@ pub const SERVERS: [Server; 6] = [
 const PATIENCE: Duration = Duration::from_secs(110);
 
 /// The scripts in a folder of their own, where they find their packages.
-pub struct Scripts {
+pub(crate) struct Scripts {
     folder: TempDir,
     node: PathBuf,
     python_client: PathBuf,
@@ -137,7 +137,7 @@ pub struct Scripts {
 
 impl Scripts {
     /// Copies them next to a link to the installed packages, because Node looks for those beside a script.
-    pub fn set_up() -> Result<Self, NotInstalled> {
+    pub(crate) fn set_up() -> Result<Self, NotInstalled> {
         let peers = Peers::of_this_checkout();
         let (home, node) = (peers.npm_home()?, peers.npm("node")?);
         let folder = tempfile::tempdir().unwrap();
@@ -155,7 +155,7 @@ impl Scripts {
     }
 
     /// Starts a server, but for one that the gate starts, and gives its entry in the configuration.
-    pub async fn start(&self, server: &Server) -> (Value, Option<Child>) {
+    pub(crate) async fn start(&self, server: &Server) -> (Value, Option<Child>) {
         let interpreter = if is_python(server.script) {
             &self.python_server
         } else {
@@ -191,7 +191,7 @@ impl Scripts {
     }
 
     /// Writes the configuration of a gate of one server, for clients that start their own.
-    pub fn write_configuration(&self, key: &str, entry: &Value) {
+    pub(crate) fn write_configuration(&self, key: &str, entry: &Value) {
         let configuration = json!({ "data_dir": format!("state-{key}"), "servers": { key: entry } });
         std::fs::write(self.configuration(key), configuration.to_string()).unwrap();
     }
@@ -201,7 +201,7 @@ impl Scripts {
     }
 
     /// Runs a client to its end.
-    pub async fn run(&self, client: &Client, server: &Server, gate: &Gate, gatepost: &str) -> Output {
+    pub(crate) async fn run(&self, client: &Client, server: &Server, gate: &Gate, gatepost: &str) -> Output {
         let interpreter = if is_python(client.script) {
             &self.python_client
         } else {
@@ -240,6 +240,6 @@ fn is_python(script: &str) -> bool {
 }
 
 /// Where the peers' scripts and versions are.
-pub fn pins() -> PathBuf {
+pub(crate) fn pins() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testing/peers")
 }

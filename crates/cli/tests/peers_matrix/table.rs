@@ -43,7 +43,7 @@ const EXPLANATION: &str = "\
 ";
 
 /// The page, as it should be.
-pub fn page(outcomes: &Outcomes) -> String {
+pub(crate) fn page(outcomes: &Outcomes) -> String {
     let mut page = String::from(INTRODUCTION);
     for client in &CLIENTS {
         write!(page, "\n## A client that is {}\n\n| server |", client.title).unwrap();
@@ -102,7 +102,7 @@ fn versions() -> String {
 }
 
 /// Stops the test if the page in the documentation is another, or writes it.
-pub fn compare(path: &Path, page: &str) {
+pub(crate) fn compare(path: &Path, page: &str) {
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::write(path, page).unwrap();
         return;
