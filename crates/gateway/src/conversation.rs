@@ -1,5 +1,6 @@
 //! What two messages of one legacy session (or one stdio connection) have to do with each other: a call that may be
-//! cancelled, and a question of a server that waits for the client's answer.
+//! cancelled, and a question of a server that waits for the client's answer. Where a question belongs to no call, it goes
+//! down the stream that the conversation keeps open.
 
 use std::{
     collections::HashMap,
@@ -9,25 +10,57 @@ use std::{
     },
 };
 
-use gatepost_protocol::envelope::{Id, RawId, Response};
-use tokio::sync::oneshot;
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use gatepost_protocol::envelope::{Id, Request, Response};
+use tokio::sync::{mpsc, oneshot};
 
-use crate::{inbound::Cancellation, session::ConversationId};
+use crate::{
+    inbound::Cancellation,
+    seal::{SealError, random},
+    session::ConversationId,
+    upstream::Clients,
+};
 
 const SHARDS: usize = 16;
+/// Questions that may wait for a client that does not read its stream.
+const UNREAD: usize = 16;
+/// Ids of questions begin below this, so that every one of them is a number that JavaScript can hold.
+const FIRST_QUESTIONS: u64 = 1 << 52;
 
 /// The open calls and questions of every conversation.
 #[derive(Default)]
 pub(crate) struct Conversations {
     shards: [Mutex<Shard>; SHARDS],
+    /// Ids up to this one were never given out.
+    no_question: u64,
     /// Ids of the questions we pass on, unique over all clients.
-    next_question: AtomicU64,
+    last_question: AtomicU64,
 }
 
 #[derive(Default)]
 struct Shard {
     calls: HashMap<(ConversationId, Id), Arc<Cancellation>>,
     questions: HashMap<(ConversationId, u64), oneshot::Sender<Response>>,
+    listeners: HashMap<ConversationId, mpsc::Sender<Bytes>>,
+}
+
+/// What became of a client's answer to a question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Heard {
+    /// Whoever asked has it.
+    Delivered,
+    /// It was asked here, and nobody waits for the answer any more.
+    Late,
+    /// Nobody here ever asked that.
+    Unknown,
+}
+
+/// A stream on which a conversation can be asked something outside its calls; closed when dropped.
+pub(crate) struct Listening {
+    conversations: Arc<Conversations>,
+    conversation: ConversationId,
+    questions: mpsc::Receiver<Bytes>,
 }
 
 /// A call that its client can cancel; forgotten when dropped.
@@ -52,7 +85,25 @@ impl OpenQuestion {
     }
 }
 
+impl Listening {
+    /// The next question for the client; nothing once a newer stream has taken this one's place. Cancel safe.
+    pub(crate) async fn next(&mut self) -> Option<Bytes> {
+        self.questions.recv().await
+    }
+}
+
 impl Conversations {
+    /// None yet. The ids of questions begin somewhere at random: two gates that serve the same sessions, or one that was
+    /// started again, must not take an answer to the other's question for one to their own.
+    pub(crate) fn new() -> Result<Self, SealError> {
+        let start = random::<8>().map(u64::from_be_bytes)? % FIRST_QUESTIONS;
+        Ok(Self {
+            no_question: start,
+            last_question: AtomicU64::new(start),
+            ..Self::default()
+        })
+    }
+
     /// Notes a call so that `notifications/cancelled` finds it. A second call with the same id, which no client may
     /// send, replaces the first here and changes nothing else.
     pub(crate) fn open_call(
@@ -87,11 +138,12 @@ impl Conversations {
             .extract_if(|(owner, _), _| *owner == conversation)
             .for_each(|(_, call)| call.cancel());
         shard.questions.retain(|(owner, _), _| *owner != conversation);
+        shard.listeners.remove(&conversation);
     }
 
     /// Prepares to ask the client something.
     pub(crate) fn ask(self: &Arc<Self>, conversation: ConversationId) -> OpenQuestion {
-        let key = (conversation, self.next_question.fetch_add(1, Relaxed) + 1);
+        let key = (conversation, self.last_question.fetch_add(1, Relaxed) + 1);
         let (sender, answer) = oneshot::channel();
         self.shard(conversation).questions.insert(key, sender);
         OpenQuestion {
@@ -101,18 +153,80 @@ impl Conversations {
         }
     }
 
-    /// The client answered. False if nobody asked, or no longer waits.
-    pub(crate) fn answer(&self, conversation: ConversationId, response: Response) -> bool {
-        let Some(id) = response.id().and_then(RawId::as_u64) else {
-            return false;
+    /// The client answered.
+    pub(crate) fn answer(&self, conversation: ConversationId, response: Response) -> Heard {
+        let Some(named) = response.id() else {
+            // An error without an id: the client could not read what it was sent, whatever that was.
+            return Heard::Late;
+        };
+        let Some(id) = named.as_u64().filter(|id| self.gave(*id)) else {
+            return Heard::Unknown;
         };
         let question = self.shard(conversation).questions.remove(&(conversation, id));
-        question.is_some_and(|question| question.send(response).is_ok())
+        match question.map(|question| question.send(response)) {
+            Some(Ok(())) => Heard::Delivered,
+            Some(Err(_)) | None => Heard::Late,
+        }
+    }
+
+    /// Whether an id is one that was given to a question.
+    fn gave(&self, id: u64) -> bool {
+        self.no_question < id && id <= self.last_question.load(Relaxed)
+    }
+
+    /// Opens a stream for questions outside calls; an older one of the same conversation closes.
+    pub(crate) fn listen(self: &Arc<Self>, conversation: ConversationId) -> Listening {
+        let (sender, questions) = mpsc::channel(UNREAD);
+        self.shard(conversation).listeners.insert(conversation, sender);
+        Listening {
+            conversations: Arc::clone(self),
+            conversation,
+            questions,
+        }
     }
 
     fn shard(&self, conversation: ConversationId) -> MutexGuard<'_, Shard> {
         let shard = &self.shards[usize::from(conversation.bytes()[1]) % SHARDS];
         shard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Clients for Conversations {
+    fn put(
+        self: Arc<Self>,
+        conversation: [u8; 16],
+        question: &Request,
+    ) -> Option<BoxFuture<'static, Option<Bytes>>> {
+        let conversation = ConversationId::from(conversation);
+        let listener = self.shard(conversation).listeners.get(&conversation).cloned()?;
+        let mut asked = self.ask(conversation);
+        let message = question
+            .rewrite()
+            .id(asked.id().to_string().into_bytes())
+            .remove_meta("progressToken")
+            .finish();
+        // Full, or just closed: nobody reads it.
+        listener.try_send(message).ok()?;
+        let id = Bytes::copy_from_slice(question.id().bytes());
+        Some(Box::pin(async move {
+            let answer = (&mut asked.answer).await.ok()?;
+            Some(answer.rewrite().id(id.to_vec()).finish())
+        }))
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.questions.close();
+        // A newer stream of the conversation may have taken this one's place.
+        let mut shard = self.conversations.shard(self.conversation);
+        if shard
+            .listeners
+            .get(&self.conversation)
+            .is_some_and(mpsc::Sender::is_closed)
+        {
+            shard.listeners.remove(&self.conversation);
+        }
     }
 }
 

@@ -85,16 +85,16 @@ async fn an_answer_reaches_only_the_question_of_its_conversation() {
     let mut for_ann = conversations.ask(ann);
     let for_ben = conversations.ask(ben);
     assert_ne!(for_ann.id(), for_ben.id(), "unique over all clients");
-    assert!(!conversations.answer(ben, response(&for_ann.id().to_string())));
-    assert!(!conversations.answer(ann, response("\"x\"")));
-    assert!(!conversations.answer(ann, response("12345")));
-    assert!(conversations.answer(ann, response(&for_ann.id().to_string())));
+    let answer = |whose, id: &str| conversations.answer(whose, response(id));
+    assert_eq!(answer(ben, &for_ann.id().to_string()), Heard::Late);
+    for never in ["\"x\"", "12345", "0", "-1"] {
+        assert_eq!(answer(ann, never), Heard::Unknown, "{never}");
+    }
+    assert_eq!(answer(ann, &for_ann.id().to_string()), Heard::Delivered);
     let answer = (&mut for_ann.answer).await.unwrap();
     assert_eq!(answer.id().unwrap().as_u64(), Some(for_ann.id()));
-    assert!(
-        !conversations.answer(ann, response(&for_ann.id().to_string())),
-        "answered already"
-    );
+    let twice = conversations.answer(ann, response(&for_ann.id().to_string()));
+    assert_eq!(twice, Heard::Late, "answered already");
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn a_question_that_nobody_waits_for_is_withdrawn() {
     let asked = conversations.ask(ann);
     let number = asked.id().to_string();
     drop(asked);
-    assert!(!conversations.answer(ann, response(&number)));
+    assert_eq!(conversations.answer(ann, response(&number)), Heard::Late);
     assert!(conversations.shard(ann).questions.is_empty());
 }
 
@@ -126,6 +126,71 @@ async fn the_end_of_a_conversation_is_the_end_of_what_it_had_open() {
     conversations.end(ann);
     assert!(first.0.is_cancelled() && second.0.is_cancelled() && !other.0.is_cancelled());
     assert!((&mut asked.answer).await.is_err(), "no answer will come");
-    assert!(conversations.answer(ben, response(&kept.id().to_string())));
+    assert_eq!(
+        conversations.answer(ben, response(&kept.id().to_string())),
+        Heard::Delivered
+    );
     assert!((&mut kept.answer).await.is_ok());
+}
+
+#[test]
+fn two_gates_ask_under_different_ids() {
+    let ann = ConversationId::new().unwrap();
+    let [here, there] = [(); 2].map(|()| Arc::new(Conversations::new().unwrap()));
+    let asked = here.ask(ann);
+    assert!(
+        asked.id() > 0 && asked.id() < 1 << 53,
+        "a number JavaScript can hold"
+    );
+    let answer = response(&asked.id().to_string());
+    assert_eq!(there.answer(ann, answer.clone()), Heard::Unknown);
+    assert_eq!(here.answer(ann, answer), Heard::Delivered);
+    // The client could not read something; whatever it was, nobody waits for that.
+    let raw = Bytes::from_static(br#"{"jsonrpc":"2.0","error":{"code":-32700,"message":"?"}}"#);
+    let Ok(Message::Response(unread)) = Message::parse(raw, Strictness::Edge) else {
+        panic!("an error without an id")
+    };
+    assert_eq!(here.answer(ann, unread), Heard::Late);
+}
+
+#[tokio::test]
+async fn a_question_outside_a_call_goes_down_the_conversations_own_stream() {
+    let Setting {
+        conversations,
+        ann,
+        ben,
+    } = setting();
+    let raw = Bytes::from_static(
+        br#"{"jsonrpc":"2.0","id":"q","method":"roots/list","params":{"_meta":{"progressToken":1}}}"#,
+    );
+    let Ok(Message::Request(question)) = Message::parse(raw, Strictness::Server) else {
+        panic!("a request")
+    };
+    let put = |whose: ConversationId| Arc::clone(&conversations).put(*whose.bytes(), &question);
+    assert!(put(ann).is_none(), "no stream is open");
+    let mut old = conversations.listen(ann);
+    let mut stream = conversations.listen(ann);
+    assert!(old.next().await.is_none(), "another stream has taken its place");
+    drop(old);
+    let _other = conversations.listen(ben);
+    let answer = put(ann).unwrap();
+    let asked = stream.next().await.unwrap();
+    let Ok(Message::Request(asked)) = Message::parse(asked, Strictness::Edge) else {
+        panic!("a request")
+    };
+    assert_eq!(asked.method(), "roots/list");
+    assert!(asked.meta("progressToken").is_none());
+    let id = String::from_utf8_lossy(asked.id().bytes()).into_owned();
+    assert_eq!(conversations.answer(ann, response(&id)), Heard::Delivered);
+    let answer = answer.await.unwrap();
+    assert_eq!(answer, r#"{"jsonrpc":"2.0","id":"q","result":{}}"#);
+    // The client goes away before it answers.
+    let answer = put(ann).unwrap();
+    conversations.end(ann);
+    assert!(answer.await.is_none());
+    assert!(stream.next().await.is_some());
+    assert!(stream.next().await.is_none());
+    drop(stream);
+    assert!(put(ann).is_none());
+    assert!(!conversations.shard(ann).listeners.contains_key(&ann));
 }

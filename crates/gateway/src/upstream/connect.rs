@@ -10,11 +10,13 @@ use std::{
 
 use bytes::Bytes;
 use gatepost_config::{EraChoice, ServerKind, Transport};
-use gatepost_protocol::version::{Era, Version};
+use gatepost_protocol::version::Version;
 use http::HeaderValue;
+use tokio::sync::oneshot;
 
 use super::{
     CallError, Cause,
+    asking::{Asking, Clients, Owner},
     change::Announcer,
     facts::{Facts, can_be_asked},
     greet::{self, Answered, Greeting, NoGreeting, greet},
@@ -27,6 +29,10 @@ use super::{
     sse,
 };
 use crate::Module;
+
+/// How long a server may take to open the GET stream before the first call goes ahead without it. Some send nothing, not
+/// even the head, before they have something to say.
+const STREAM_OPENS_WITHIN: Duration = Duration::from_millis(500);
 
 /// The id of a request that greets: nothing else is in flight.
 const GREETING_ID: u64 = 1;
@@ -54,6 +60,10 @@ pub(crate) struct Connector {
     pub(crate) announcer: Announcer,
     /// Calls of one session belong to one conversation.
     pub(crate) by_conversation: bool,
+    /// Who can be asked outside a call.
+    clients: Option<Arc<dyn Clients>>,
+    /// The server asks over HTTP beside the streams of its calls, so that only a session of its own says whose a question is.
+    pub(crate) asks_aside: Arc<AtomicBool>,
     /// The process ends when it is asked `server/discover`.
     probe_kills: AtomicBool,
 }
@@ -73,7 +83,7 @@ impl Connector {
         way: Way,
         config: &gatepost_config::Server,
         context: Waiting,
-        info: Bytes,
+        shared: &super::Context,
         announcer: Announcer,
     ) -> Self {
         Self {
@@ -82,9 +92,11 @@ impl Connector {
             probe_timeout: config.probe_timeout,
             start_timeout: config.start_timeout,
             context,
-            info,
+            info: shared.info.clone(),
             announcer,
             by_conversation: config.isolation == gatepost_config::Isolation::Session,
+            clients: shared.clients.clone(),
+            asks_aside: Arc::default(),
             probe_kills: AtomicBool::new(false),
         }
     }
@@ -284,9 +296,13 @@ impl Connector {
             ))),
         };
         let facts = match greeting {
-            Ok(Greeting::Modern(version, result)) => Ok(facts(version, result.as_ref())),
+            Ok(Greeting::Modern(version, result)) => {
+                pipe.set_manners(Manners::Modern, None);
+                Ok(facts(version, result.as_ref()))
+            }
             Ok(Greeting::Legacy(version, result, ())) => {
-                // Before `initialized` is out nothing else may be, the answers to its questions included.
+                // Before `initialized`: some servers ask as soon as they have read it.
+                pipe.set_manners(self.manners(key), self.owner(key));
                 let sent = pipe.send(Bytes::from_static(greet::INITIALIZED)).await;
                 sent.map(|()| facts(version, Some(&result)))
                     .map_err(NoGreeting::Transport)
@@ -295,10 +311,7 @@ impl Connector {
             Err(error) => Err(error),
         };
         match facts {
-            Ok(facts) => {
-                pipe.set_manners(self.manners(&facts, key));
-                Ok(Session::new(Link::Pipe(pipe), facts, ender))
-            }
+            Ok(facts) => Ok(Session::new(Link::Pipe(pipe), facts, ender)),
             Err(error) => {
                 tokio::spawn(ender(Duration::from_secs(1)));
                 Err(error)
@@ -314,13 +327,26 @@ impl Connector {
             .map_err(|error| self.pipe_error(error))
     }
 
-    fn manners(&self, facts: &Facts, key: &Key) -> Manners {
-        match facts.era() {
-            Era::Modern => Manners::Modern,
-            Era::Legacy if !can_be_asked(&key.capabilities) => Manners::Mute,
-            Era::Legacy if self.by_conversation => Manners::Conversation,
-            Era::Legacy => Manners::Leased,
+    /// How a legacy server's own messages are to be taken.
+    fn manners(&self, key: &Key) -> Manners {
+        if !can_be_asked(&key.capabilities) {
+            Manners::Mute
+        } else if self.by_conversation {
+            Manners::Conversation
+        } else {
+            Manners::Leased
         }
+    }
+
+    /// The client whose own a session is, if there is one and it can be asked.
+    fn owner(&self, key: &Key) -> Option<Owner> {
+        if !can_be_asked(&key.capabilities) {
+            return None;
+        }
+        Some(Owner {
+            clients: Arc::clone(self.clients.as_ref()?),
+            conversation: key.conversation?,
+        })
     }
 
     /// Sends one of the two questions of a greeting.
@@ -380,8 +406,13 @@ impl Connector {
         id: Option<HeaderValue>,
         key: &Key,
     ) -> Result<Arc<Session>, CallError> {
-        let asked = can_be_asked(&key.capabilities);
-        let http = LegacySession::new(endpoint.clone(), id, version, asked, self.announcer.clone());
+        let asking = Asking {
+            allowed: can_be_asked(&key.capabilities),
+            owner: self.owner(key),
+            aside: Arc::clone(&self.asks_aside),
+        };
+        let asked = asking.allowed;
+        let http = LegacySession::new(endpoint.clone(), id, version, asking, self.announcer.clone());
         http.send(Bytes::from_static(greet::INITIALIZED)).await?;
         let ending = Arc::clone(&http);
         let ender: Ender = Box::new(move |grace| {
@@ -391,9 +422,11 @@ impl Connector {
         });
         let session = Session::new(Link::Http(Arc::clone(&http)), facts, ender);
         if asked {
-            // Some servers ask there when they do not know for which call.
-            let task = tokio::spawn(super::http::keep_listening(Arc::downgrade(&http), || {}));
+            // Some servers ask there when they do not know for which call, and lose what they ask before it is open.
+            let (opened, open) = oneshot::channel();
+            let task = tokio::spawn(super::http::keep_listening(Arc::downgrade(&http), opened));
             session.keep(task.abort_handle());
+            let _ = tokio::time::timeout(STREAM_OPENS_WITHIN, open).await;
         }
         Ok(session)
     }

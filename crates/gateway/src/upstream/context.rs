@@ -7,6 +7,8 @@ use gatepost_config::{Config, ServerKind};
 use gatepost_process::Supervisor;
 use rustls::{ClientConfig, RootCertStore};
 
+use super::asking::Clients;
+
 /// What servers need besides their own configuration; made once.
 #[derive(Clone)]
 pub(crate) struct Context {
@@ -18,6 +20,8 @@ pub(crate) struct Context {
     pub(crate) max_response: u64,
     /// The gate's own `clientInfo`, a raw JSON object.
     pub(crate) info: Bytes,
+    /// The clients that can be asked outside a call.
+    pub(crate) clients: Option<Arc<dyn Clients>>,
 }
 
 /// Why the gate cannot talk to servers at all.
@@ -30,7 +34,11 @@ pub enum ContextError {
 
 impl Context {
     /// For the servers of `config`. Trusts what the operating system trusts.
-    pub(crate) fn new(config: &Config, supervisor: Supervisor) -> Result<Self, ContextError> {
+    pub(crate) fn new(
+        config: &Config,
+        supervisor: Supervisor,
+        clients: Arc<dyn Clients>,
+    ) -> Result<Self, ContextError> {
         // Reading the system's certificates opens some 150 files: longer than all the rest of a start takes.
         let needs_roots = config.servers.iter().any(|server| match &server.kind {
             ServerKind::Url { url, .. } => url.uri().scheme_str() == Some("https"),
@@ -45,6 +53,7 @@ impl Context {
             supervisor,
             max_response: config.http.max_response.0,
             info: own_info(),
+            clients: Some(clients),
         })
     }
 }

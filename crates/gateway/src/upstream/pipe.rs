@@ -2,8 +2,8 @@
 //!
 //! Every request gets an id of ours, unique for the connection's life, and answers find their way back by it. What a
 //! server says without naming a call is handled by what is safe: a change notice goes to whoever watches the server; a
-//! log line reaches a call only if it is the only one in flight (it may be another client's otherwise); a question to the
-//! client reaches the only call of a leased connection (`eras.md` 5.2, 5.4).
+//! log line reaches a call only if it is the only one in flight (it may be another client's otherwise); and so does a
+//! question to the client, unless all calls are one client's (`eras.md` 5.2, 5.4).
 //!
 //! Memory is bounded: by the limit on one message, and by a bound on what waits for one call. Beyond that notifications
 //! are dropped and counted, an answer never is.
@@ -14,13 +14,12 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::Duration,
 };
 
 use bytes::Bytes;
 use gatepost_protocol::{
     envelope::{Batch, Invalid, Message, Notification, Request, Response},
-    error::{self, INTERNAL_ERROR, METHOD_NOT_FOUND},
+    error::{self, METHOD_NOT_FOUND},
     json::{self, Strictness},
     method::Method,
 };
@@ -29,15 +28,16 @@ use tokio::{
     sync::{Notify, mpsc, watch},
 };
 
-use super::change::{Announcer, change_of};
+use super::{
+    asking::{self, Held, Owner},
+    change::{Announcer, change_of},
+};
 
 /// Messages and bytes that may wait for one call that does not read.
 const MAX_WAITING: usize = 256;
 const MAX_WAITING_BYTES: usize = 1024 * 1024;
 /// Messages that may wait for a server that does not read.
 const MAX_UNSENT: usize = 64;
-/// How long a question that belongs to no call waits for the next one.
-const HOLD_ASK: Duration = Duration::from_secs(30);
 /// Lines longer than this are cut in the log.
 const LOGGED_BYTES: usize = 200;
 
@@ -46,7 +46,7 @@ const LOGGED_BYTES: usize = 200;
 pub(crate) enum Manners {
     /// Modern: a server never asks on its own.
     Modern,
-    /// Legacy, opened without capabilities: whatever it asks is refused.
+    /// Legacy, opened without capabilities: what it asks goes to the only call, whose client refuses it, or is refused.
     Mute,
     /// Legacy, leased for one call at a time: what it asks belongs to that call.
     Leased,
@@ -70,7 +70,9 @@ pub(crate) struct Pipe {
 
 struct Books {
     calls: HashMap<u64, Arc<Call>>,
-    held: VecDeque<Request>,
+    held: Held,
+    /// Whose own the connection is.
+    owner: Option<Owner>,
     manners: Manners,
     ended: Option<Arc<str>>,
 }
@@ -89,6 +91,8 @@ struct Waiting {
     queue: VecDeque<Message>,
     bytes: usize,
     fault: Option<Fault>,
+    /// Nobody reads any more.
+    abandoned: bool,
 }
 
 /// Why a call on a pipe cannot go on.
@@ -127,7 +131,8 @@ impl Pipe {
             next: AtomicU64::new(1),
             books: Mutex::new(Books {
                 calls: HashMap::new(),
-                held: VecDeque::new(),
+                held: Held::default(),
+                owner: None,
                 manners: Manners::Mute,
                 ended: None,
             }),
@@ -139,9 +144,11 @@ impl Pipe {
         (Arc::clone(&pipe), Inlet { pipe }, unsent)
     }
 
-    /// Says how to take the server's own messages from now on.
-    pub(crate) fn set_manners(&self, manners: Manners) {
-        self.books().manners = manners;
+    /// Says how to take the server's own messages from now on, and whose own the connection is.
+    pub(crate) fn set_manners(&self, manners: Manners, owner: Option<Owner>) {
+        let mut books = self.books();
+        books.manners = manners;
+        books.owner = owner;
     }
 
     /// Whether messages can still come and go.
@@ -186,7 +193,7 @@ impl Pipe {
             }
             books.calls.insert(id, Arc::clone(&call));
             if !own && matches!(books.manners, Manners::Leased | Manners::Conversation) {
-                for ask in books.held.drain(..) {
+                for ask in books.held.drain() {
                     call.push(Message::Request(ask), true);
                 }
             }
@@ -234,9 +241,77 @@ impl Pipe {
     }
 
     fn only_call(&self) -> Option<Arc<Call>> {
-        let books = self.books();
-        let mut calls = books.calls.values().filter(|call| !call.own);
-        calls.next().filter(|_| calls.next().is_none()).map(Arc::clone)
+        self.books().only_call()
+    }
+
+    /// The server asks something; which call that belongs to is for its manners to say.
+    fn asked(self: &Arc<Self>, question: Request) {
+        let (call, manners, owner) = {
+            let books = self.books();
+            let call = match books.manners {
+                Manners::Modern | Manners::Mute => books.only_call(),
+                Manners::Leased | Manners::Conversation => books.newest_call(),
+            };
+            (call, books.manners, books.owner.clone())
+        };
+        match (manners, call) {
+            (Manners::Modern, call) => {
+                let text = format!(
+                    "it sent the request `{}`, which a modern server must not",
+                    question.method()
+                );
+                self.send_now(error::error_response(
+                    Some(question.id().bytes()),
+                    METHOD_NOT_FOUND,
+                    &text,
+                    None,
+                ));
+                tracing::warn!(target: "gatepost::server", server = &*self.server, "{text}");
+                if let Some(call) = call {
+                    call.fail(Fault::Violation(text));
+                }
+            }
+            (_, Some(call)) => self.hand(&call, question),
+            (Manners::Mute, None) => asking::unsupported(self, &question),
+            (Manners::Leased | Manners::Conversation, None) => {
+                if !owner.is_some_and(|owner| asking::put_to_owner(self, &owner, &question)) {
+                    self.hold(question);
+                }
+            }
+        }
+    }
+
+    /// Takes back a question that the call it was handed to leaves unanswered: it is for the next call.
+    pub(crate) fn put_back(self: &Arc<Self>, question: Request) {
+        let manners = self.books().manners;
+        match manners {
+            // Nobody of this session can be asked, so there is nothing to wait for.
+            Manners::Modern | Manners::Mute => asking::unsupported(self, &question),
+            Manners::Leased | Manners::Conversation => self.asked(question),
+        }
+    }
+
+    fn hand(self: &Arc<Self>, call: &Call, question: Request) {
+        if !call.push(Message::Request(question.clone()), false) {
+            let why = "the call that this belongs to is over, or takes no questions that fast";
+            asking::refuse(self, &question, why);
+        }
+    }
+
+    /// Keeps a question for the next call (typical: `roots/list` right after `initialized`), but not for long.
+    fn hold(self: &Arc<Self>, question: Request) {
+        let mut books = self.books();
+        // One may have come meanwhile.
+        if let Some(call) = books.newest_call() {
+            drop(books);
+            return self.hand(&call, question);
+        }
+        let kept = books.held.keep(question.clone());
+        drop(books);
+        match kept {
+            Ok(()) => asking::expire(self, &question),
+            Err(question) => asking::refuse(self, &question, "there is no call that this could belong to"),
+        }
     }
 
     fn call_of(&self, raw: &[u8]) -> Option<Arc<Call>> {
@@ -362,47 +437,37 @@ impl Inlet {
     }
 
     fn ask(&self, request: Request) {
-        let pipe = &self.pipe;
-        let id = request.id().bytes();
-        if request.known_method() == Some(Method::Ping) {
-            pipe.send_now(error::result_response(id, b"{}"));
-            return;
+        match asking::pong(&request) {
+            Some(answer) => self.pipe.send_now(answer),
+            None => self.pipe.asked(request),
         }
-        let manners = pipe.books().manners;
-        match manners {
-            Manners::Modern => {
-                let text = format!(
-                    "it sent the request `{}`, which a modern server must not",
-                    request.method()
-                );
-                pipe.send_now(error::error_response(Some(id), METHOD_NOT_FOUND, &text, None));
-                tracing::warn!(target: "gatepost::server", server = &*pipe.server, "{text}");
-                if let Some(call) = pipe.only_call() {
-                    call.fail(Fault::Violation(text));
-                }
-            }
-            Manners::Mute => {
-                let text = format!(
-                    "the client of this session does not support `{}`",
-                    request.method()
-                );
-                pipe.send_now(error::error_response(Some(id), METHOD_NOT_FOUND, &text, None));
-            }
-            Manners::Leased | Manners::Conversation => {
-                let call = {
-                    let books = pipe.books();
-                    let calls = books.calls.iter().filter(|(_, call)| !call.own);
-                    calls.max_by_key(|(id, _)| **id).map(|(_, call)| Arc::clone(call))
-                };
-                match call {
-                    Some(call) => {
-                        if !call.push(Message::Request(request.clone()), false) {
-                            refuse(pipe, &request, "the client does not take questions that fast");
-                        }
-                    }
-                    None => hold(pipe, request),
-                }
-            }
+    }
+}
+
+impl Books {
+    fn only_call(&self) -> Option<Arc<Call>> {
+        let mut calls = self.calls.values().filter(|call| !call.own);
+        calls.next().filter(|_| calls.next().is_none()).map(Arc::clone)
+    }
+
+    fn newest_call(&self) -> Option<Arc<Call>> {
+        let calls = self.calls.iter().filter(|(_, call)| !call.own);
+        calls.max_by_key(|(id, _)| **id).map(|(_, call)| Arc::clone(call))
+    }
+}
+
+impl asking::Session for Pipe {
+    fn held<T>(&self, look: impl FnOnce(&mut Held) -> T) -> T {
+        look(&mut self.books().held)
+    }
+
+    fn answer(self: &Arc<Self>, answer: Bytes) {
+        // Room is mostly there at once; a question that is not answered for want of it would hang its call.
+        if let Err(mpsc::error::TrySendError::Full(answer)) = self.outlet.try_send(answer)
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            let pipe = Arc::clone(self);
+            runtime.spawn(async move { pipe.send(answer).await });
         }
     }
 }
@@ -420,42 +485,6 @@ fn leading_id(head: &[u8]) -> Option<u64> {
     std::str::from_utf8(&rest[..digits]).ok()?.parse().ok()
 }
 
-/// Keeps a question for the next call (typical: `roots/list` right after `initialized`), but not for long.
-fn hold(pipe: &Arc<Pipe>, request: Request) {
-    let id = Bytes::copy_from_slice(request.id().bytes());
-    {
-        let mut books = pipe.books();
-        if books.held.len() >= 16 {
-            drop(books);
-            refuse(pipe, &request, "too many questions without a call");
-            return;
-        }
-        books.held.push_back(request);
-    }
-    let pipe = Arc::downgrade(pipe);
-    tokio::spawn(async move {
-        tokio::time::sleep(HOLD_ASK).await;
-        let Some(pipe) = pipe.upgrade() else { return };
-        let expired = {
-            let mut books = pipe.books();
-            let place = books.held.iter().position(|held| held.id().bytes() == id);
-            place.and_then(|place| books.held.remove(place))
-        };
-        if let Some(request) = expired {
-            refuse(&pipe, &request, "no call is in flight that this could belong to");
-        }
-    });
-}
-
-fn refuse(pipe: &Pipe, request: &Request, why: &str) {
-    pipe.send_now(error::error_response(
-        Some(request.id().bytes()),
-        INTERNAL_ERROR,
-        why,
-        None,
-    ));
-}
-
 impl Pipe {
     /// The connection is over, for `reason`; the first reason stays.
     pub(crate) fn finish(&self, reason: &str) {
@@ -463,7 +492,7 @@ impl Pipe {
         let calls = {
             let mut books = self.books();
             books.ended.get_or_insert_with(|| Arc::clone(&reason));
-            books.held.clear();
+            books.held.drain().for_each(drop);
             std::mem::take(&mut books.calls)
         };
         for call in calls.into_values() {
@@ -484,6 +513,9 @@ impl Call {
     fn push(&self, message: Message, must: bool) -> bool {
         let size = message.raw().len();
         let mut waiting = self.waiting();
+        if waiting.abandoned {
+            return false;
+        }
         if !must && (waiting.queue.len() >= MAX_WAITING || waiting.bytes + size > MAX_WAITING_BYTES.max(size))
         {
             return false;
@@ -539,11 +571,15 @@ impl Ticket {
         }
     }
 
-    /// Waits for the response and passes over everything before it.
+    /// Waits for the response and passes over everything before it; nobody is there to be asked.
     pub(crate) async fn response(mut self) -> Result<Response, Fault> {
         loop {
-            if let Message::Response(response) = self.next().await? {
-                return Ok(response);
+            match self.next().await? {
+                Message::Response(response) => return Ok(response),
+                Message::Request(question) => {
+                    asking::refuse(&self.pipe, &question, "nobody waits for this call any more");
+                }
+                Message::Notification(_) => {}
             }
         }
     }
@@ -557,6 +593,20 @@ impl Ticket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         self.pipe.books().calls.remove(&self.id);
+        if self.answered {
+            return;
+        }
+        // A question that nobody has read would leave the server waiting.
+        let unread = {
+            let mut waiting = self.call.waiting();
+            waiting.abandoned = true;
+            std::mem::take(&mut waiting.queue)
+        };
+        for message in unread {
+            if let Message::Request(question) = message {
+                self.pipe.put_back(question);
+            }
+        }
     }
 }
 

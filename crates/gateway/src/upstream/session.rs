@@ -12,7 +12,7 @@ use tokio::task::AbortHandle;
 use super::{
     CallError,
     facts::Facts,
-    http::LegacySession,
+    http::{LegacySession, Tenure},
     incoming::{Incoming, PipeCall, Waiting},
     level::{InUse, Level},
     outgoing::Outgoing,
@@ -81,7 +81,7 @@ pub(crate) async fn call(
 ) -> Result<Incoming, CallError> {
     let session = Arc::clone(lease.session());
     match &session.link {
-        Link::Http(http) => http.call(out, Some(lease), level).await,
+        Link::Http(http) => http.call(out, Some(Tenure { lease, exclusive }), level).await,
         Link::Pipe(pipe) => {
             let version = session.facts.version;
             let sent = context

@@ -33,7 +33,7 @@ fn connect(manners: Manners, limit: u64) -> (Arc<Pipe>, Far, Announcer, JoinHand
     let announcer = Announcer::new();
     let (ours, theirs) = tokio::io::duplex(1 << 16);
     let (pipe, inlet, unsent) = Pipe::new("s".into(), announcer.clone());
-    pipe.set_manners(manners);
+    pipe.set_manners(manners, None);
     let (from, to) = tokio::io::split(ours);
     tokio::spawn(write_lines(to, unsent));
     let reading = tokio::spawn(async move {
@@ -286,4 +286,62 @@ fn the_id_of_a_cut_message_is_found() {
     );
     assert_eq!(leading_id(br#"{"jsonrpc":"2.0","id":"a","result""#), None);
     assert_eq!(leading_id(b"xxxx"), None);
+}
+
+/// The far end hears `id` refused with `code`.
+async fn refused(far: &mut Far, id: &str, code: i32) {
+    let line = far.hear().await;
+    let expected = format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":{code}"#);
+    assert!(line.starts_with(&expected), "{line}");
+}
+
+#[tokio::test]
+async fn the_only_call_is_asked_whatever_its_client_declared() {
+    let (pipe, mut far, _, _) = connect(Manners::Mute, 1000);
+    let mut only = pipe.call(false, ping).await.unwrap();
+    far.hear().await;
+    far.say(ASK).await;
+    let Message::Request(question) = only.next().await.unwrap() else {
+        panic!("a question")
+    };
+    // Nobody on this connection can be asked, so it waits for nobody.
+    pipe.put_back(question);
+    refused(&mut far, r#""a""#, -32601).await;
+    // It may be either one's.
+    let other = pipe.call(false, ping).await.unwrap();
+    far.hear().await;
+    far.say(ASK).await;
+    refused(&mut far, r#""a""#, -32601).await;
+    drop((only, other));
+}
+
+#[tokio::test]
+async fn a_question_that_is_put_back_or_unread_is_for_the_next_call() {
+    let (pipe, mut far, _, _) = connect(Manners::Leased, 1000);
+    let mut first = pipe.call(false, ping).await.unwrap();
+    far.say(ASK).await;
+    far.answer(1).await;
+    let Message::Request(question) = first.next().await.unwrap() else {
+        panic!("a question")
+    };
+    assert_eq!(method(&first.next().await.unwrap()), "response");
+    pipe.put_back(question);
+    drop(first);
+    let second = pipe.call(false, ping).await.unwrap();
+    assert!(pipe.books().held.is_empty());
+    drop(second);
+    let mut third = pipe.call(false, ping).await.unwrap();
+    assert_eq!(method(&third.next().await.unwrap()), "roots/list");
+}
+
+#[tokio::test]
+async fn a_call_that_nobody_waits_for_leaves_no_question_open() {
+    let (pipe, mut far, _, _) = connect(Manners::Leased, 1000);
+    let ticket = pipe.call(false, ping).await.unwrap();
+    far.hear().await;
+    let waiting = tokio::spawn(ticket.response());
+    far.say(ASK).await;
+    refused(&mut far, r#""a""#, -32603).await;
+    far.answer(1).await;
+    waiting.await.unwrap().unwrap();
 }
