@@ -9,8 +9,10 @@ use gatepost_protocol::{
 
 use crate::{
     answer::Answer,
+    conversation::Heard,
     gate::{Endpoint, Gate},
     inbound::Client,
+    refusal::Refusal,
 };
 
 /// Acts on a notification. It is accepted whatever it says: nobody waits for an answer.
@@ -48,12 +50,16 @@ pub(crate) async fn take(
     Answer::Accepted
 }
 
-/// Hands a client's answer to the call that asked. An answer to a question nobody waits for any more is dropped.
-pub(crate) fn answered(gate: &Gate, client: &Client, response: Response) -> Answer {
-    if let Some(conversation) = client.conversation {
-        gate.conversations.answer(conversation, response);
+/// Hands a client's answer to the call that asked. An answer to a question nobody waits for any more is dropped; one to a
+/// question that this gate never asked was meant for another, and its client must learn that it did not arrive.
+pub(crate) fn answered(gate: &Gate, client: &Client, response: Response) -> Result<Answer, Refusal> {
+    match client
+        .conversation
+        .map(|id| gate.conversations.answer(id, response))
+    {
+        Some(Heard::Unknown) => Err(Refusal::UnknownQuestion),
+        Some(Heard::Delivered | Heard::Late) | None => Ok(Answer::Accepted),
     }
-    Answer::Accepted
 }
 
 #[cfg(test)]

@@ -84,12 +84,18 @@ async fn a_vendors_notification_passes_to_the_only_server() {
 }
 
 #[tokio::test]
-async fn an_answer_that_nobody_waits_for_is_taken_and_dropped() {
+async fn an_answer_to_what_was_never_asked_is_refused() {
     let rig = Rig::start("").await;
     let session = rig.session("{}").await;
     let answer = r#"{"jsonrpc":"2.0","id":1,"result":{}}"#;
+    let told = rig.post(&[("mcp-session-id", &session)], answer).await;
+    assert_eq!((told.status, told.code()), (400, -32600));
+    assert!(told.message.get("id").is_none_or(serde_json::Value::is_null));
+    assert!(told.message.to_string().contains("Mcp-Session-Id"));
+    // Without an id it names no question.
+    let unread = r#"{"jsonrpc":"2.0","error":{"code":-32700,"message":"?"}}"#;
     assert_eq!(
-        rig.post(&[("mcp-session-id", &session)], answer).await.status,
+        rig.post(&[("mcp-session-id", &session)], unread).await.status,
         202
     );
     // A modern client answers no questions that way.

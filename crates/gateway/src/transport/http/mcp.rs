@@ -160,10 +160,13 @@ async fn sessions(front: &Front, admitted: &Admitted, method: &Method) -> Result
     match era {
         ClientEra::SessionStream => {
             let session = receive::open_session(&front.gate, admitted)?;
-            if let Some(last) = headers.get("last-event-id").and_then(|value| value.to_str().ok())
-                && let Some(rest) = front.gate.resumable.resume(session.id, last)
-            {
-                return Ok(Answer::Resumed(rest));
+            if let Some(last) = headers.get("last-event-id").filter(|value| !value.is_empty()) {
+                // Another stream in its place would leave the client waiting for what never comes.
+                let rest = last
+                    .to_str()
+                    .ok()
+                    .and_then(|last| front.gate.resumable.resume(session.id, last));
+                return rest.map(Answer::Resumed).ok_or(Refusal::UnknownStream);
             }
             Ok(Answer::Messages(listen::session_stream(
                 &front.gate,

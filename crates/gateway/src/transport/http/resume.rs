@@ -23,7 +23,11 @@ use gatepost_protocol::{
 use tokio::sync::Notify;
 
 use super::body::{Broken, Chunks};
-use crate::{answer::Messages, session::ConversationId};
+use crate::{
+    answer::Messages,
+    seal::{SealError, random},
+    session::ConversationId,
+};
 
 /// Events and bytes kept for a client that is away.
 const KEPT_EVENTS: usize = 256;
@@ -71,6 +75,16 @@ struct State {
 }
 
 impl Resumable {
+    /// No streams yet. Their numbers begin somewhere at random: a client that comes back to another gate than the one that
+    /// has its stream must not get a part of another one.
+    pub(crate) fn new() -> Result<Self, SealError> {
+        let start = random::<8>().map(u64::from_be_bytes)? >> 12;
+        Ok(Self {
+            next: AtomicU64::new(start),
+            ..Self::default()
+        })
+    }
+
     /// Sends a call's messages as events with ids, and keeps the call going if the client goes away.
     pub(super) fn record(
         self: &Arc<Self>,
