@@ -16,7 +16,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use gatepost_protocol::envelope::Message;
+use gatepost_protocol::{envelope::Message, version::Era};
 
 use crate::{
     admit::{Admitted, admit},
@@ -26,11 +26,13 @@ use crate::{
     gate::Gate,
     here,
     identify::identify,
-    inbound::{Arrival, Client, Inbound},
+    inbound::{Arrival, Carrier, Client, Inbound},
     notice,
     receive::{self, Received, Refused, request_id},
+    refusal::Refusal,
     resolve::resolve,
     respond::About,
+    upstream::{CallError, Cause},
 };
 
 /// Identity and room come first: nothing of the body has been read yet.
@@ -57,7 +59,13 @@ pub(crate) async fn spoken(
     let received = receive::received(admitted, message, client)
         .await
         .map_err(|refusal| (refusal, about))?;
-    travel(gate, received).await
+    match received {
+        // A connection belongs to one gate, and has no words for an answer to an answer.
+        Received::Response(client, response) => {
+            Ok(notice::answered(gate, &client, response).unwrap_or(Answer::Accepted))
+        }
+        received => travel(gate, received).await,
+    }
 }
 
 async fn travel(gate: &Arc<Gate>, received: Received) -> Result<Answer, Refused> {
@@ -66,7 +74,15 @@ async fn travel(gate: &Arc<Gate>, received: Received) -> Result<Answer, Refused>
         Received::Notification(endpoint, client, notification) => {
             Ok(Box::pin(notice::take(gate, &endpoint, client, notification)).await)
         }
-        Received::Response(client, response) => Ok(notice::answered(gate, &client, response)),
+        Received::Response(client, response) => {
+            notice::answered(gate, &client, response).map_err(|refusal| {
+                let about = About {
+                    id: None,
+                    era: Some(Era::Legacy),
+                };
+                (refusal, about)
+            })
+        }
     }
 }
 
@@ -76,6 +92,11 @@ async fn request(gate: &Arc<Gate>, inbound: Arc<Inbound>) -> Result<Answer, Refu
         id: Some(request_id(&inbound.request)),
         era: Some(inbound.client.era()),
     };
+    let client = &inbound.client;
+    let session = client
+        .conversation
+        .filter(|_| client.era() == Era::Legacy && inbound.carrier() == Carrier::Http);
+    let own = session.map(|session| (session, Arc::clone(inbound.endpoint())));
     let outcome = async {
         let resolved = resolve(inbound).await?;
         match authorize(resolved)? {
@@ -84,10 +105,24 @@ async fn request(gate: &Arc<Gate>, inbound: Arc<Inbound>) -> Result<Answer, Refu
             Fork::There(permitted) => deliver::forward(gate, permitted).await,
         }
     };
-    outcome.await.map_err(|refusal| (refusal, about))
+    let refusal = match outcome.await {
+        Ok(answer) => return Ok(answer),
+        Err(refusal) => refusal,
+    };
+    // What the client had with a server is gone. It is told so by a 404, and then the session must be over.
+    // Source: MCP 2025-11-25, basic/transports#Session Management 3.
+    if let Refusal::Call(CallError {
+        cause: Cause::SessionGone,
+        ..
+    }) = &refusal
+        && let Some((session, endpoint)) = own
+    {
+        Box::pin(here::end_session(gate, &endpoint, session)).await;
+    }
+    Err((refusal, about))
 }
 
-fn unread(refusal: crate::refusal::Refusal) -> Refused {
+fn unread(refusal: Refusal) -> Refused {
     (refusal, About::default())
 }
 

@@ -1,7 +1,7 @@
 //! What one server offers: its four lists, each item kept as the bytes the server sent.
 //!
 //! Items are cut out of the answer and never parsed into types: an odd icon or an unknown enum value cannot lose a list.
-//! Only what the gate itself must know is read: the key, two annotations, and the tool's `x-mcp-header`s.
+//! Only what the gate itself must know is read: the key, three annotations, and the tool's `x-mcp-header`s.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -51,6 +51,8 @@ pub(crate) struct Item {
     pub(crate) place: Span,
     /// What a tool's annotations say about effects.
     pub(crate) hints: Hints,
+    /// A tool's `idempotentHint`: calling it twice does what calling it once does.
+    pub(crate) idempotent: bool,
     /// Which of a tool's arguments travel as headers too.
     pub(crate) headers: Option<HeaderParams>,
 }
@@ -321,7 +323,7 @@ impl Build {
 
     /// Reads what only tools have.
     fn tool(&mut self, mut item: Item) -> Option<Item> {
-        item.hints = hints(&item.raw);
+        (item.hints, item.idempotent) = hints(&item.raw);
         match header_params(&item.raw) {
             Ok(headers) => item.headers = headers,
             // A schema that cannot be read says nothing about headers, so it breaks no rule about them.
@@ -373,25 +375,28 @@ fn read(kind: ListKind, raw: Bytes) -> Result<Item, &'static str> {
         key,
         place,
         hints: Hints::default(),
+        idempotent: false,
         headers: None,
         raw,
     })
 }
 
-fn hints(raw: &[u8]) -> Hints {
+/// What a tool's annotations say: its effects, and whether it is idempotent.
+fn hints(raw: &[u8]) -> (Hints, bool) {
     let member = |span, key| json::object(raw, span).ok()?.get(raw, key);
     let Some(annotations) = member(Span::all(raw), "annotations") else {
-        return Hints::default();
+        return (Hints::default(), false);
     };
     let flag = |name| match member(annotations, name)?.of(raw) {
         b"true" => Some(true),
         b"false" => Some(false),
         _ => None,
     };
-    Hints {
+    let hints = Hints {
         read_only: flag("readOnlyHint"),
         destructive: flag("destructiveHint"),
-    }
+    };
+    (hints, flag("idempotentHint") == Some(true))
 }
 
 fn header_params(raw: &[u8]) -> Result<Option<HeaderParams>, InvalidAnnotation> {

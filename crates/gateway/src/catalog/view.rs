@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use gatepost_policy::{Action, Classified, EffectRules, Kind, Principal, ViewRules, decide};
+use gatepost_policy::{Action, Classified, Effect, EffectRules, Kind, Principal, ViewRules, decide};
 use gatepost_protocol::{headers::HeaderParams, translate::drops_structured_content, version::Version};
 
 use super::{
@@ -52,6 +52,9 @@ pub(crate) struct Tool<S = Server> {
     pub(crate) original: Arc<str>,
     /// What calling it does.
     pub(crate) effect: Classified,
+    /// Whether calling it twice does no more than calling it once: it only reads, or is idempotent, by what the operator
+    /// says or believes.
+    pub(crate) repeatable: bool,
     /// The version its server spoke when it was listed.
     version: Version,
     /// Whether its `outputSchema` is one that older clients are not shown.
@@ -273,6 +276,8 @@ impl<S: Source> View<S> {
             match kind {
                 ListKind::Tools => {
                     let headers = item.headers.clone();
+                    let repeatable =
+                        effect.effect == Effect::Read || (item.idempotent && effects.trust_annotations);
                     let version = listing.about.version;
                     let foreign_output =
                         drops_structured_content(&item.raw, Version::LATEST, Version::LATEST_LEGACY);
@@ -282,6 +287,7 @@ impl<S: Source> View<S> {
                             server,
                             original,
                             effect,
+                            repeatable,
                             version,
                             foreign_output,
                             headers,

@@ -56,8 +56,8 @@ pub enum Cause {
     /// The server answered in a way that its client's version has no words for.
     #[error("gave an answer that this client cannot take: {0}")]
     BeyondClient(String),
-    /// The server's session ended and belongs to one client, who must start anew.
-    #[error("ended the session")]
+    /// The server's session is gone and belonged to one client, who must start anew.
+    #[error("no longer has this client's session and what it held; send `initialize` to begin a new one")]
     SessionGone,
     /// Every place in the pool is taken.
     #[error("is busy: {0}")]
