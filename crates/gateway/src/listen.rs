@@ -14,6 +14,7 @@ use tokio::sync::{broadcast, oneshot};
 use crate::{
     answer::{Answer, Messages},
     catalog::ViewChange,
+    conversation::Listening,
     gate::Gate,
     inbound::Inbound,
     receive::request_id,
@@ -125,6 +126,7 @@ pub(crate) fn session_stream(
         gate: Arc::clone(gate),
         session: session.id,
         replaced,
+        questions: gate.conversations.listen(session.id),
     };
     let interest = Interest::Session(Arc::clone(gate), session.id);
     let follow = Follow {
@@ -140,6 +142,7 @@ pub(crate) fn session_stream(
             let message = tokio::select! {
                 _ = &mut open.replaced => None,
                 () = gate.until_stopping() => None,
+                question = open.questions.next() => question,
                 message = follow.next() => message,
             };
             message.map(|message| (message, (open, follow)))
@@ -153,6 +156,8 @@ struct OpenStream {
     session: ConversationId,
     /// Resolves when a newer stream takes over or the session ends.
     replaced: oneshot::Receiver<()>,
+    /// What servers ask outside a call: that is what this stream is for (`eras.md` 5.4).
+    questions: Listening,
 }
 
 impl Drop for OpenStream {
@@ -183,6 +188,10 @@ impl Interest {
                     live.subscriptions.iter().any(|watched| covers(watched, uri))
                 })
             }
+            (Self::Filter(_), ViewChange::ElicitationComplete { .. }) => false,
+            (Self::Session(gate, session), ViewChange::ElicitationComplete { server, id }) => gate
+                .sessions
+                .with(*session, |live| live.elicitations.remove(server, id)),
             (Self::Session(..), _) => true,
         }
     }
@@ -245,24 +254,28 @@ impl Follow {
 }
 
 fn notification(change: &ViewChange, tag: Option<&[u8]>) -> Bytes {
-    let (method, uri) = match change {
+    let (method, named) = match change {
         ViewChange::Tools => ("notifications/tools/list_changed", None),
         ViewChange::Prompts => ("notifications/prompts/list_changed", None),
         ViewChange::Resources => ("notifications/resources/list_changed", None),
-        ViewChange::Updated { uri, .. } => ("notifications/resources/updated", Some(uri)),
+        ViewChange::Updated { uri, .. } => ("notifications/resources/updated", Some(("uri", uri))),
+        ViewChange::ElicitationComplete { id, .. } => {
+            ("notifications/elicitation/complete", Some(("elicitationId", id)))
+        }
     };
     let mut message = format!(r#"{{"jsonrpc":"2.0","method":"{method}""#).into_bytes();
-    if tag.is_some() || uri.is_some() {
+    if tag.is_some() || named.is_some() {
         message.extend_from_slice(br#","params":{"#);
         if let Some(tag) = tag {
             message.extend_from_slice(&meta(tag));
         }
-        if let Some(uri) = uri {
+        if let Some((name, value)) = named {
             if tag.is_some() {
                 message.push(b',');
             }
-            message.extend_from_slice(br#""uri":"#);
-            json::quote_into(&mut message, uri);
+            json::quote_into(&mut message, name);
+            message.push(b':');
+            json::quote_into(&mut message, value);
         }
         message.push(b'}');
     }

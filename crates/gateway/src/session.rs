@@ -6,7 +6,7 @@
 //! Source: MCP 2025-11-25, basic/transports#Session Management.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, VecDeque},
     io,
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -28,6 +28,8 @@ use tombstones::Tombstones;
 
 /// Capabilities and client info larger than this are not worth a header: most servers and proxies refuse heads over 8 KiB.
 const MAX_CLIENT_JSON: usize = 2 * 1024;
+/// URL elicitations that one session may wait for at once.
+const MAX_ELICITATIONS: usize = 32;
 const SHARDS: usize = 16;
 
 /// Names one legacy session or one stdio connection, for as long as the world lasts.
@@ -47,6 +49,12 @@ impl ConversationId {
 
     fn shard(self) -> usize {
         usize::from(self.0[0]) % SHARDS
+    }
+}
+
+impl From<[u8; 16]> for ConversationId {
+    fn from(bytes: [u8; 16]) -> Self {
+        Self(bytes)
     }
 }
 
@@ -89,11 +97,39 @@ pub(crate) struct Live {
     pub(crate) subscriptions: HashSet<Arc<str>>,
     /// The open GET stream; dropping this ends it.
     pub(crate) stream: Option<oneshot::Sender<()>>,
+    /// What its client was asked to do at a URL.
+    pub(crate) elicitations: Elicitations,
 }
 
 impl Live {
     fn is_default(&self) -> bool {
-        self.level.is_none() && self.subscriptions.is_empty() && self.stream.is_none()
+        self.level.is_none()
+            && self.subscriptions.is_empty()
+            && self.stream.is_none()
+            && self.elicitations.0.is_empty()
+    }
+}
+
+/// The URL elicitations that a session was given by their ids, newest last: it is told when they are complete, and nobody
+/// else is (MCP 2025-11-25, client/elicitation: only the client that was given the id).
+#[derive(Debug, Default)]
+pub(crate) struct Elicitations(VecDeque<(Arc<str>, Box<str>)>);
+
+impl Elicitations {
+    /// The session was given the id of a server's elicitation. Of very many the oldest is forgotten.
+    pub(crate) fn insert(&mut self, server: &Arc<str>, id: &str) {
+        if self.0.len() >= MAX_ELICITATIONS {
+            self.0.pop_front();
+        }
+        self.0.push_back((Arc::clone(server), id.into()));
+    }
+
+    /// The elicitation is complete; whether it was this session's.
+    pub(crate) fn remove(&mut self, server: &str, id: &str) -> bool {
+        let before = self.0.len();
+        self.0
+            .retain(|(owner, known)| **owner != *server || **known != *id);
+        self.0.len() != before
     }
 }
 
@@ -330,6 +366,25 @@ mod tests {
         sessions.with(id, |live| live.subscriptions.remove("file:///a"));
         assert_eq!(sessions.held(), 0);
         assert_eq!(sessions.level(id), None);
+    }
+
+    #[test]
+    fn the_elicitations_of_a_session_are_its_own_and_bounded() {
+        let sessions = sessions(Duration::from_secs(60));
+        let (ann, ben) = (session().id, session().id);
+        let server: Arc<str> = "s".into();
+        sessions.with(ann, |live| live.elicitations.insert(&server, "e"));
+        let complete =
+            |whose, server: &str, id: &str| sessions.with(whose, |live| live.elicitations.remove(server, id));
+        assert!(!complete(ben, "s", "e") && !complete(ann, "t", "e") && !complete(ann, "s", "f"));
+        assert!(complete(ann, "s", "e"));
+        assert!(!complete(ann, "s", "e"), "told once");
+        assert_eq!(sessions.held(), 0);
+        for at in 0..=MAX_ELICITATIONS {
+            sessions.with(ann, |live| live.elicitations.insert(&server, &at.to_string()));
+        }
+        assert!(!complete(ann, "s", "0"));
+        assert!(complete(ann, "s", "1"));
     }
 
     #[test]

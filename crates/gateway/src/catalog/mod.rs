@@ -70,6 +70,13 @@ pub(crate) enum ViewChange {
         /// The URI, as the server named it.
         uri: Arc<str>,
     },
+    /// What one of its servers asked a client to do at a URL is done.
+    ElicitationComplete {
+        /// Which server said so.
+        server: Arc<str>,
+        /// The server's `elicitationId`.
+        id: Arc<str>,
+    },
 }
 
 /// What all servers offer.
@@ -280,18 +287,15 @@ impl<S: Source> Catalog<S> {
         tokio::task::spawn_blocking(move || slot.save(&folder));
     }
 
-    /// A server says that a resource changed.
-    fn updated(&self, at: usize, uri: &Arc<str>) {
+    /// A server says something that has nothing to do with its lists: it passes at once.
+    fn pass_on(&self, at: usize, change: impl Fn(Arc<str>) -> ViewChange) {
         let Some(slot) = self.slots.get(at) else { return };
         for endpoint in self
             .endpoints
             .iter()
             .filter(|endpoint| endpoint.members.contains(&at))
         {
-            endpoint.announce(ViewChange::Updated {
-                server: Arc::clone(&slot.name),
-                uri: Arc::clone(uri),
-            });
+            endpoint.announce(change(Arc::clone(&slot.name)));
         }
     }
 }

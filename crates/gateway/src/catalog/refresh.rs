@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use super::{
-    Catalog,
+    Catalog, ViewChange,
     demand::Demand,
     listing::{self, Bounds, List, ListError, Listing},
     persist,
@@ -159,7 +159,16 @@ pub(super) async fn hear<S: Source>(
             Ok(Change::Tools) => slot.announce(Wanted::of(&[ListKind::Tools])),
             Ok(Change::Prompts) => slot.announce(Wanted::of(&[ListKind::Prompts])),
             Ok(Change::Resources) => slot.announce(Wanted::of(&[ListKind::Resources, ListKind::Templates])),
-            Ok(Change::Updated(uri)) => catalog.updated(at, &uri),
+            Ok(Change::Updated(uri)) => catalog.pass_on(at, |server| ViewChange::Updated {
+                server,
+                uri: Arc::clone(&uri),
+            }),
+            Ok(Change::ElicitationComplete(id)) => {
+                catalog.pass_on(at, |server| ViewChange::ElicitationComplete {
+                    server,
+                    id: Arc::clone(&id),
+                });
+            }
             Ok(Change::Reconnected) | Err(broadcast::error::RecvError::Lagged(_)) => {
                 slot.announce(Wanted::ALL);
             }

@@ -1,9 +1,18 @@
-//! What a server announces on its own: its lists changed, a resource changed, or it was away and is back.
+//! What a server announces on its own: its lists changed, a resource changed, it was away and is back, or somebody has done
+//! elsewhere what it asked for.
 
-use std::sync::Arc;
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use gatepost_protocol::{envelope::Notification, method::Method};
-use tokio::sync::broadcast;
+use tokio::{sync::broadcast, time::Instant};
+
+/// How long it is remembered that an elicitation is complete, and of how many.
+const COMPLETED_FOR: Duration = Duration::from_secs(600);
+const MOST_COMPLETED: usize = 256;
 
 /// Something changed on a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,26 +25,80 @@ pub(crate) enum Change {
     Resources,
     /// The resource of this URI, or one below it.
     Updated(Arc<str>),
+    /// What it asked for under this `elicitationId`, at a URL, is done.
+    /// Source: MCP 2025-11-25, client/elicitation#Completion Notifications for URL Mode Elicitation.
+    ElicitationComplete(Arc<str>),
     /// The connection was lost and is back; anything may have changed meanwhile.
     Reconnected,
 }
 
 /// Passes on what a server announces. Nobody has to listen.
 #[derive(Debug, Clone)]
-pub(crate) struct Announcer(broadcast::Sender<Change>);
+pub(crate) struct Announcer {
+    changes: broadcast::Sender<Change>,
+    completed: Arc<Mutex<Completed>>,
+}
+
+/// The elicitations that were completed lately, oldest first.
+#[derive(Debug, Default)]
+struct Completed(VecDeque<(Arc<str>, Instant)>);
 
 impl Announcer {
     pub(crate) fn new() -> Self {
-        Self(broadcast::channel(256).0)
+        Self {
+            changes: broadcast::channel(256).0,
+            completed: Arc::default(),
+        }
     }
 
     pub(crate) fn announce(&self, change: Change) {
+        if let Change::ElicitationComplete(id) = &change {
+            self.completed().note(Arc::clone(id));
+        }
         // An error only says that nobody listens now.
-        let _ = self.0.send(change);
+        let _ = self.changes.send(change);
     }
 
     pub(crate) fn listen(&self) -> broadcast::Receiver<Change> {
-        self.0.subscribe()
+        self.changes.subscribe()
+    }
+
+    /// Waits until every one of these elicitations is complete, or was lately; false if that takes longer than `within`.
+    pub(crate) async fn completed_all(&self, ids: &[String], within: Duration) -> bool {
+        let mut changes = self.listen();
+        let all = async {
+            while !self.completed().has(ids) {
+                // Whatever came, or was missed: the books say what it means.
+                if let Err(broadcast::error::RecvError::Closed) = changes.recv().await {
+                    return false;
+                }
+            }
+            true
+        };
+        tokio::time::timeout(within, all).await.unwrap_or(false)
+    }
+
+    fn completed(&self) -> MutexGuard<'_, Completed> {
+        self.completed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Completed {
+    fn note(&mut self, id: Arc<str>) {
+        self.0
+            .retain(|(known, at)| *known != id && at.elapsed() < COMPLETED_FOR);
+        if self.0.len() >= MOST_COMPLETED {
+            self.0.pop_front();
+        }
+        self.0.push_back((id, Instant::now()));
+    }
+
+    fn has(&self, ids: &[String]) -> bool {
+        let lately = |id: &String| {
+            let mut all = self.0.iter();
+            all.any(|(known, at)| **known == **id && at.elapsed() < COMPLETED_FOR)
+        };
+        ids.iter().all(lately)
     }
 }
 
@@ -46,6 +109,49 @@ pub(crate) fn change_of(notification: &Notification) -> Option<Change> {
         Method::PromptsListChanged => Change::Prompts,
         Method::ResourcesListChanged => Change::Resources,
         Method::ResourcesUpdated => Change::Updated(notification.param_text("uri")?.into()),
+        Method::ElicitationComplete => {
+            Change::ElicitationComplete(notification.param_text("elicitationId")?.into())
+        }
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn done(id: &str) -> Change {
+        Change::ElicitationComplete(id.into())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_waits_for_elicitations_learns_when_all_are_complete() {
+        let announcer = Announcer::new();
+        let ids = ["a".to_owned(), "b".to_owned()];
+        announcer.announce(done("a"));
+        let completing = async {
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            announcer.announce(Change::Tools);
+            announcer.announce(done("b"));
+        };
+        let began = Instant::now();
+        let (all, ()) = tokio::join!(announcer.completed_all(&ids, Duration::from_secs(10)), completing);
+        assert!(all);
+        assert_eq!(began.elapsed(), Duration::from_secs(3));
+        // It is remembered, but not for ever.
+        assert!(announcer.completed_all(&ids, Duration::ZERO).await);
+        tokio::time::sleep(COMPLETED_FOR).await;
+        assert!(!announcer.completed_all(&ids, Duration::from_secs(1)).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_more_completions_are_kept_than_there_is_room_for() {
+        let announcer = Announcer::new();
+        for at in 0..=MOST_COMPLETED {
+            announcer.announce(done(&at.to_string()));
+        }
+        assert_eq!(announcer.completed().0.len(), MOST_COMPLETED);
+        assert!(!announcer.completed_all(&["0".to_owned()], Duration::ZERO).await);
+        assert!(announcer.completed_all(&["1".to_owned()], Duration::ZERO).await);
+    }
 }
