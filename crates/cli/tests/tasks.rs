@@ -61,34 +61,42 @@ async fn a_task_finds_its_server_again_and_nobody_elses() {
     let of_view = created(&view, "a__slow_compute", "three").await;
     assert!(text_of(&view, &of_view).await.contains("three"));
 
-    // With one server there is nothing to tell apart.
+    // One server cannot tell who asks either.
     let single = at(&gate, "/mcp/a");
-    let own = created(&single, "slow_compute", "four").await;
+    let of_single = created(&single, "slow_compute", "four").await;
+    assert!(of_single.len() > SEALED);
+    assert!(text_of(&single, &of_single).await.contains("four"));
+    let direct = Client::modern(a.address(), "/mcp").with_capabilities(TASKS);
+    let own = created(&direct, "slow_compute", "five").await;
     assert!(own.len() < SEALED);
-    assert!(text_of(&single, &own).await.contains("four"));
 
     // Unknown, the server's own, of another endpoint, forged.
     let mut forged = of_a.clone();
     forged.replace_range(60..61, if &of_a[60..61] == "A" { "B" } else { "A" });
-    for id in ["nothing", &own, &of_view, &forged] {
-        for method in ["tasks/get", "tasks/update", "tasks/cancel"] {
-            assert_eq!(
-                about(&all, method, id).await.outcome(),
-                (200, Some(-32602)),
-                "{id}"
-            );
+    for (client, foreign) in [(&all, &of_single), (&single, &of_a)] {
+        for id in ["nothing", &own, &of_view, &forged, foreign] {
+            for method in ["tasks/get", "tasks/update", "tasks/cancel"] {
+                assert_eq!(
+                    about(client, method, id).await.outcome(),
+                    (200, Some(-32602)),
+                    "{id}"
+                );
+            }
         }
     }
-    let undeclared = about(&gate.modern("/mcp"), "tasks/get", &of_a).await;
-    assert_eq!(undeclared.outcome(), (400, Some(-32021)));
-    assert_eq!(
-        undeclared.json()["error"]["data"],
-        json!({ "requiredCapabilities": { "extensions": { "io.modelcontextprotocol/tasks": {} } } })
-    );
+    for (path, id) in [("/mcp", &of_a), ("/mcp/a", &of_single)] {
+        let undeclared = about(&gate.modern(path), "tasks/get", id).await;
+        assert_eq!(undeclared.outcome(), (400, Some(-32021)));
+        assert_eq!(
+            undeclared.json()["error"]["data"],
+            json!({ "requiredCapabilities": { "extensions": { "io.modelcontextprotocol/tasks": {} } } })
+        );
+    }
 
     // A task outlives the gate.
     let gate = gate.restart(&configuration).await;
     assert!(text_of(&at(&gate, "/mcp"), &of_a).await.contains("one"));
+    assert!(text_of(&at(&gate, "/mcp/a"), &of_single).await.contains("four"));
 }
 
 #[tokio::test]
@@ -102,7 +110,7 @@ async fn a_question_is_no_result_for_an_older_client() {
         for (result, words) in [
             (
                 json!({ "resultType": "input_required", "inputRequests": {} }),
-                "asks for input",
+                "asks for nothing",
             ),
             (json!({ "resultType": "task", "taskId": "t" }), "made a task"),
         ] {

@@ -195,7 +195,7 @@ struct Exchange {
 
 /// What the client calls a task that its answer may speak of.
 enum Naming {
-    /// As the server does.
+    /// Nothing: its answer speaks of none.
     Same,
     /// By a name of the gate's own, made when a call of this tool becomes a task.
     New(Arc<str>),
@@ -205,9 +205,6 @@ enum Naming {
 
 impl Naming {
     fn of(permitted: &Permitted) -> Self {
-        if permitted.inbound().view.only_server().is_some() {
-            return Self::Same;
-        }
         match (permitted.method(), permitted.original_name()) {
             (Some(Method::ToolsCall), Some(tool)) => Self::New(tool.into()),
             (Some(Method::TasksGet | Method::TasksUpdate | Method::TasksCancel), _) => Self::Asked,

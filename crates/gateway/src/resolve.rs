@@ -144,10 +144,9 @@ fn target(inbound: &Inbound) -> Result<Target, Refusal> {
         Method::PromptsGet => prompt(inbound).map(Target::Server),
         Method::ResourcesRead => resource(inbound).map(Target::Server),
         Method::CompletionComplete => completion(inbound).map(Target::Server),
-        Method::TasksGet | Method::TasksUpdate | Method::TasksCancel => match inbound.view.only_server() {
-            Some(_) => vendor(inbound),
-            None => task(inbound, method).map(Target::Server),
-        },
+        Method::TasksGet | Method::TasksUpdate | Method::TasksCancel => {
+            task(inbound, method).map(Target::Server)
+        }
         _ => Ok(Target::Gate(method)),
     }
 }
@@ -266,7 +265,7 @@ fn completion(inbound: &Inbound) -> Result<There, Refusal> {
     }
 }
 
-/// A task of one of several servers, by the name that the client was given. Only modern clients get here.
+/// A task of a server, by the name that the client was given. Only modern clients get here.
 fn task(inbound: &Inbound, method: Method) -> Result<There, Refusal> {
     let (view, client) = (&inbound.view, &inbound.client);
     let public = text(inbound, "taskId")?;

@@ -1,8 +1,9 @@
-//! What a client calls a server's task where an endpoint has several servers.
+//! What a client calls a server's task.
 //!
-//! A bare task id would not say there whose it is, and two servers may give the same one. So the client gets a sealed
-//! token of the server, the tool whose call became the task, and the server's own id. It opens on the same endpoint and
-//! for the same principal only. At `/mcp/<server>` ids are the server's own and pass untouched. Source: `eras.md` §8, MM.
+//! A server that sees one credential of the gate's cannot tell whose a task is, a bare id does not say which server gave it,
+//! and two servers may give the same one. So the client gets a sealed token of the server, the tool whose call became the
+//! task, and the server's own id. It opens on the same endpoint and for the same principal only.
+//! Source: `eras.md` §8, MM; tasks extension, Security Considerations, Auth binding.
 
 use std::borrow::Cow;
 
