@@ -19,6 +19,7 @@ mod client;
 mod events;
 mod post;
 mod puppet;
+mod stage;
 
 use std::fmt;
 use std::future::Future;
@@ -36,8 +37,9 @@ use tokio::task::JoinSet;
 
 pub use self::client::{Client, Era};
 pub use self::events::{Event, Events};
-pub use self::post::{Answer, Post, Reply};
+pub use self::post::{Answer, Connection, Post, Reply};
 pub use self::puppet::{Puppet, Turn, Writer};
+pub use self::stage::{Heard, Line, Part, Stage};
 pub use http::Method;
 
 /// The longest that a test waits for anything. Only a broken test or a broken gate takes so long.

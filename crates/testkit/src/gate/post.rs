@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
+use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -104,6 +105,17 @@ impl Post {
     ///
     /// Why there is none.
     pub async fn try_send(&self, address: SocketAddr) -> Result<Reply, String> {
+        let exchange = async {
+            let mut connection = Connection::open(address).await?;
+            let mut reply = connection.exchange(self).await?;
+            // They go together.
+            reply._connected = connection.connected;
+            Ok(reply)
+        };
+        within("an answer", exchange).await
+    }
+
+    fn request(&self, address: SocketAddr) -> Result<Request<Full<Bytes>>, String> {
         let mut request = Request::new(Full::new(self.body.clone()));
         *request.method_mut() = self.verb.clone();
         *request.uri_mut() = self
@@ -123,36 +135,68 @@ impl Post {
                 HeaderValue::from_str(&host).map_err(|error| error.to_string())?,
             );
         }
-        let exchange = async {
-            let stream = TcpStream::connect(address)
-                .await
-                .map_err(|error| error.to_string())?;
-            _ = stream.set_nodelay(true);
-            let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-                .await
-                .map_err(|error| error.to_string())?;
-            let mut connected = JoinSet::new();
-            connected.spawn(async move {
-                // How it ends shows in the reply.
-                let _ = connection.await;
-            });
-            let answer = sender
-                .send_request(request)
-                .await
-                .map_err(|error| format!("{error:?}"))?;
-            let (parts, body) = answer.into_parts();
-            Ok(Reply {
-                status: parts.status.as_u16(),
-                headers: parts.headers,
-                body,
-                _connected: connected,
-            })
-        };
-        within("an answer", exchange).await
+        Ok(request)
     }
 }
 
-/// An answer whose body may still be arriving. Dropping it closes the connection.
+/// A connection that takes one request after another. Dropping it closes it.
+#[derive(Debug)]
+pub struct Connection {
+    address: SocketAddr,
+    sender: SendRequest<Full<Bytes>>,
+    connected: JoinSet<()>,
+}
+
+impl Connection {
+    /// Connects.
+    ///
+    /// # Errors
+    ///
+    /// Why that is not possible.
+    pub async fn open(address: SocketAddr) -> Result<Self, String> {
+        let stream = TcpStream::connect(address)
+            .await
+            .map_err(|error| error.to_string())?;
+        _ = stream.set_nodelay(true);
+        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| error.to_string())?;
+        let mut connected = JoinSet::new();
+        connected.spawn(async move {
+            // How it ends shows in the reply.
+            let _ = connection.await;
+        });
+        Ok(Self {
+            address,
+            sender,
+            connected,
+        })
+    }
+
+    /// Sends a request after the answer to the one before was read to its end, and waits for the head of its answer.
+    ///
+    /// # Errors
+    ///
+    /// Why there is none.
+    pub async fn exchange(&mut self, post: &Post) -> Result<Reply, String> {
+        let request = post.request(self.address)?;
+        self.sender.ready().await.map_err(|error| error.to_string())?;
+        let answer = self
+            .sender
+            .send_request(request)
+            .await
+            .map_err(|error| format!("{error:?}"))?;
+        let (parts, body) = answer.into_parts();
+        Ok(Reply {
+            status: parts.status.as_u16(),
+            headers: parts.headers,
+            body,
+            _connected: JoinSet::new(),
+        })
+    }
+}
+
+/// An answer whose body may still be arriving. Dropping it closes its connection.
 #[derive(Debug)]
 pub struct Reply {
     /// HTTP's status.

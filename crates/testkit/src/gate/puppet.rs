@@ -205,21 +205,33 @@ async fn respond(
         return Ok(status(StatusCode::ACCEPTED));
     }
     let method = message["method"].as_str().unwrap_or_default().to_owned();
+    if method == "tools/call" {
+        let (answer, answered) = oneshot::channel();
+        let _ = turning.send(Turn {
+            headers: parts.headers,
+            message,
+            answer,
+        });
+        // A turn that is dropped answers with nothing: the server failed.
+        return Ok(answered
+            .await
+            .unwrap_or_else(|_| status(StatusCode::INTERNAL_SERVER_ERROR)));
+    }
+    let Some(result) = routine(era, &method) else {
+        let code = if era == Era::Modern { 404 } else { 200 };
+        return Ok(document(code, &unknown(&id)));
+    };
+    Ok(document(
+        200,
+        &json!({ "jsonrpc": "2.0", "id": id, "result": result }),
+    ))
+}
+
+/// What a server with the tool `turn` answers to everything but calls; `None`: it does not know the method.
+pub(super) fn routine(era: Era, method: &str) -> Option<Value> {
     let capabilities = json!({ "tools": {}, "logging": {} });
     let tool = json!({ "name": "turn", "inputSchema": { "type": "object" } });
-    let result = match (method.as_str(), era) {
-        ("tools/call", _) => {
-            let (answer, answered) = oneshot::channel();
-            let _ = turning.send(Turn {
-                headers: parts.headers,
-                message,
-                answer,
-            });
-            // A turn that is dropped answers with nothing: the server failed.
-            return Ok(answered
-                .await
-                .unwrap_or_else(|_| status(StatusCode::INTERNAL_SERVER_ERROR)));
-        }
+    Some(match (method, era) {
         ("server/discover", Era::Modern) => {
             json!({ "resultType": "complete", "supportedVersions": ["2026-07-28"],
             "capabilities": capabilities, "ttlMs": 60_000, "cacheScope": "public",
@@ -232,16 +244,12 @@ async fn respond(
         }
         ("tools/list", Era::Legacy) => json!({ "tools": [tool] }),
         ("ping" | "logging/setLevel", Era::Legacy) => json!({}),
-        (_, Era::Legacy) => return Ok(document(200, &unknown(&id))),
-        (_, Era::Modern) => return Ok(document(404, &unknown(&id))),
-    };
-    Ok(document(
-        200,
-        &json!({ "jsonrpc": "2.0", "id": id, "result": result }),
-    ))
+        _ => return None,
+    })
 }
 
-fn unknown(id: &Value) -> Value {
+/// The answer to a method that nobody knows.
+pub(super) fn unknown(id: &Value) -> Value {
     json!({ "jsonrpc": "2.0", "id": id, "error": { "code": -32601, "message": "Method not found" } })
 }
 

@@ -235,6 +235,16 @@ impl Core {
         }
     }
 
+    /// Says this to every legacy channel, whatever it is.
+    pub(super) async fn say(&self, message: &str) {
+        self.listeners();
+        let listeners = self.state().listeners.clone();
+        for listener in listeners.iter().filter(|one| one.subscription.is_none()) {
+            let message = Op::Message(Bytes::copy_from_slice(message.as_bytes()));
+            listener.out.offer(message).await;
+        }
+    }
+
     /// Hands a client's answer to the call that asked.
     pub(super) fn answered(&self, id: &RawValue, message: &str) {
         let asked = self.state().asks.remove(id.get());

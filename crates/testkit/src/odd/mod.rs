@@ -35,6 +35,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::http::OddServer;
 pub use self::received::Received;
+pub(crate) use self::stdio::built;
 pub use self::stdio::{Ended, Program, program, serve_stdio};
 pub use self::table::{ERROR, definition_bytes, fixed_methods, fixed_tools, result_bytes};
 
@@ -255,6 +256,11 @@ impl Handle {
         self.0
             .announce("notifications/resources/updated", Some(uri))
             .await;
+    }
+
+    /// Says this message on every stream on which a legacy server speaks by itself.
+    pub async fn say(&self, message: &str) {
+        self.0.say(message).await;
     }
 
     /// Lists one tool more (`grown_1`, `grown_2` …), without a word.

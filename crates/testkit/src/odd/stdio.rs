@@ -155,14 +155,14 @@ pub fn program(odd: &Odd) -> io::Result<Program> {
         .map(str::to_owned)
         .to_vec();
     Ok(Program {
-        command: built()?,
+        command: built("odd-server")?,
         args,
         folder,
     })
 }
 
 /// A test of another crate cannot name this crate's binary in its build, so it is built when it is wanted.
-fn built() -> io::Result<PathBuf> {
+pub(crate) fn built(program: &str) -> io::Result<PathBuf> {
     let test = std::env::current_exe()?;
     // target/debug/deps/test-0123 → target/debug
     let profile = test
@@ -171,7 +171,7 @@ fn built() -> io::Result<PathBuf> {
         .filter(|folder| folder.join("deps").is_dir())
         .or_else(|| test.parent())
         .ok_or_else(|| io::Error::other("a test outside of any target folder"))?;
-    let binary = profile.join(format!("odd-server{}", std::env::consts::EXE_SUFFIX));
+    let binary = profile.join(format!("{program}{}", std::env::consts::EXE_SUFFIX));
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     if std::fs::metadata(&binary)
         .and_then(|found| found.modified())
@@ -186,7 +186,7 @@ fn built() -> io::Result<PathBuf> {
         "-p",
         "gatepost-testkit",
         "--bin",
-        "odd-server",
+        program,
         "--target-dir",
     ]);
     cargo
