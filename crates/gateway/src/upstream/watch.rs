@@ -381,12 +381,25 @@ impl Server {
         if session.facts.era() != Era::Legacy {
             return;
         }
-        // Not waiting: whoever subscribes holds the lock while it waits for this very session, and subscribes on it.
-        let Ok(subscriptions) = self.subscriptions.try_lock() else {
-            return;
-        };
-        let uris: Vec<Arc<str>> = subscriptions.keys().cloned().collect();
-        drop(subscriptions);
+        match self.subscriptions.try_lock() {
+            Ok(subscriptions) => {
+                let uris = subscriptions.keys().cloned().collect();
+                drop(subscriptions);
+                self.replay_all(session, uris).await;
+            }
+            // Not waiting here: whoever subscribes holds the lock while it waits for this very session.
+            Err(_) => {
+                let (server, session) = (self.me(), Arc::clone(session));
+                tokio::spawn(async move {
+                    let Some(server) = server.upgrade() else { return };
+                    let uris = server.wanted().await;
+                    server.replay_all(&session, uris).await;
+                });
+            }
+        }
+    }
+
+    async fn replay_all(&self, session: &Arc<Session>, uris: Vec<Arc<str>>) {
         for uri in uris {
             let Ok(request) = self.question(Method::ResourcesSubscribe, &uri_params(&uri)) else {
                 continue;
