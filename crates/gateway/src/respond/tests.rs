@@ -112,6 +112,11 @@ fn what_bad_input_gets() {
     check(Refusal::NoEndpoint(text()), &UNKNOWN, 404, -32600);
     check(Refusal::SessionGone, &[Some(Era::Legacy)], 404, -32600);
     check(Refusal::NoSession, &UNKNOWN, 400, -32600);
+    // What another gate has, and what a server no longer has of one client: a legacy one begins anew on 404.
+    check(Refusal::UnknownQuestion, &[Some(Era::Legacy)], 400, -32600);
+    check(Refusal::UnknownStream, &UNKNOWN, 400, -32600);
+    check(failed(Cause::SessionGone), &[Some(Era::Legacy)], 404, -32603);
+    check(failed(Cause::SessionGone), &[Some(Era::Modern)], 200, -32603);
     // A server down, slow, talking nonsense, dying mid-stream, answering too much.
     for cause in [
         Cause::Unreachable(text()),

@@ -812,6 +812,39 @@ async fn a_watched_resource_is_counted_and_subscribed_again_on_a_new_session() {
     watch.await.unwrap();
 }
 
+/// Who subscribes finds the session gone, and the new one is told of what others watch as well.
+#[tokio::test]
+async fn what_is_watched_is_told_to_a_session_that_a_subscription_opens() {
+    let sessions = AtomicUsize::new(0);
+    let backend = Backend::start(move |seen| match seen.verb {
+        Verb::GET => answer(405, "text/plain", ""),
+        _ => legacy(&sessions, seen, |seen| {
+            let watched = String::from_utf8_lossy(&seen.body).contains("a:b");
+            match seen.header("mcp-session-id") {
+                Some("s1") if !watched => answer(404, "text/plain", ""),
+                _ => result(seen, "{}"),
+            }
+        }),
+    })
+    .await;
+    let server = backend.server("");
+    server.subscribe("a:b").await.unwrap();
+    server.subscribe("c:d").await.unwrap();
+    let told = || {
+        let subscribed = backend.seen("resources/subscribe").into_iter();
+        let anew = subscribed.filter(|seen| seen.header("mcp-session-id") == Some("s2"));
+        let texts = anew.map(|seen| String::from_utf8_lossy(&seen.body).into_owned());
+        let texts: Vec<_> = texts.collect();
+        ["a:b", "c:d"].map(|uri| texts.iter().any(|text| text.contains(uri)))
+    };
+    let all = async {
+        while told() != [true, true] {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), all).await.unwrap();
+}
+
 #[tokio::test]
 async fn a_modern_server_announces_on_its_listen_stream() {
     let (feeder, stream) = events();

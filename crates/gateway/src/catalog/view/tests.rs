@@ -159,6 +159,36 @@ async fn the_ceiling_counts_effects_and_trusts_nobody_by_default() {
     }
 }
 
+/// What may be done twice: by the operator's word, or by the server's where that is believed.
+#[tokio::test(start_paused = true)]
+async fn a_tool_is_repeatable_if_it_reads_or_is_idempotent() {
+    let items = [
+        r#"{"name":"get_a"}"#,
+        r#"{"name":"reads","annotations":{"readOnlyHint":true}}"#,
+        r#"{"name":"sets","annotations":{"readOnlyHint":false,"idempotentHint":true}}"#,
+        r#"{"name":"adds","annotations":{"readOnlyHint":false,"idempotentHint":false}}"#,
+        r#"{"name":"odd","annotations":{"idempotentHint":"true"}}"#,
+        r#"{"name":"silent"}"#,
+    ];
+    let server = Arc::new(Fake::new("s").items(ListKind::Tools, &items));
+    for (trust_annotations, expected) in [(false, &["get_a"][..]), (true, &["get_a", "reads", "sets"])] {
+        let plan = Plan {
+            effects: EffectRules {
+                declared: vec![(Pattern::new("get_*").unwrap(), Effect::Read)],
+                trust_annotations,
+            },
+            ..plan(&server)
+        };
+        let view = view_of(vec![plan], single("s")).await;
+        let names = names(&view, ListKind::Tools);
+        let repeatable: Vec<_> = names
+            .iter()
+            .filter(|name| view.tool(name).unwrap().repeatable)
+            .collect();
+        assert_eq!(repeatable, expected);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_read_goes_to_who_lists_the_uri_then_to_the_first_template() {
     let first = Arc::new(

@@ -205,3 +205,36 @@ async fn the_dead_are_replaced() {
     next.discard();
     assert!(pool.peek(&Key::default()).is_none());
 }
+
+/// What only this client's session knew is gone with it; who shares a session has lost nothing.
+#[tokio::test(start_paused = true)]
+async fn the_loss_of_a_clients_own_session_is_told_once() {
+    let (pool, starter) = (pool(1), Starter::default());
+    let own = |conversation| Key {
+        conversation: Some([conversation; 16]),
+        ..asking("a")
+    };
+    let lose = async |key: &Key| {
+        let lease = pool.lease(key, Use::Shared, starter.start()).await.unwrap();
+        lease.session().ended.store(true, Ordering::Relaxed);
+    };
+    let cause = async |key: &Key| {
+        let lease = pool.lease(key, Use::Shared, starter.start()).await;
+        lease.err().map(|error| error.cause)
+    };
+    lose(&own(1)).await;
+    // The place is free for others, who do not take the news away.
+    lose(&own(2)).await;
+    assert!(matches!(cause(&own(1)).await, Some(Cause::SessionGone)));
+    assert!(cause(&own(1)).await.is_none(), "it begins anew");
+    // Somebody has told the client already.
+    pool.forget_lost(&own(2));
+    lose(&own(1)).await;
+    assert!(cause(&own(2)).await.is_none());
+    // A client that does not come back is forgotten with its session's time.
+    assert_eq!(pool.lock().list.len(), 2);
+    tokio::time::sleep(Duration::from_secs(601)).await;
+    assert!(pool.lock().list.is_empty());
+    lose(&asking("a")).await;
+    assert!(cause(&asking("a")).await.is_none(), "healed quietly");
+}
