@@ -163,10 +163,8 @@ impl Conversations {
             return Heard::Unknown;
         };
         let question = self.shard(conversation).questions.remove(&(conversation, id));
-        match question.map(|question| question.send(response)) {
-            Some(Ok(())) => Heard::Delivered,
-            Some(Err(_)) | None => Heard::Late,
-        }
+        let delivered = question.is_some_and(|question| question.send(response).is_ok());
+        if delivered { Heard::Delivered } else { Heard::Late }
     }
 
     /// Whether an id is one that was given to a question.

@@ -83,13 +83,13 @@ impl Asking {
 // === impl Held ===
 
 impl Held {
-    /// Keeps a question; gives it back if too many wait already.
-    pub(crate) fn keep(&mut self, question: Request) -> Result<(), Request> {
-        if self.0.len() >= MOST_HELD {
-            return Err(question);
+    /// Keeps a question; false if too many wait already.
+    pub(crate) fn keep(&mut self, question: &Request) -> bool {
+        let room = self.0.len() < MOST_HELD;
+        if room {
+            self.0.push_back(question.clone());
         }
-        self.0.push_back(question);
-        Ok(())
+        room
     }
 
     /// All of them, oldest first.
@@ -219,10 +219,10 @@ mod tests {
         let session = Arc::new(Noted::default());
         for id in 0..MOST_HELD {
             let question = question(id);
-            session.held(|held| held.keep(question.clone())).unwrap();
+            assert!(session.held(|held| held.keep(&question)));
             expire(&session, &question);
         }
-        assert!(session.held(|held| held.keep(question(99))).is_err());
+        assert!(!session.held(|held| held.keep(&question(99))));
         tokio::time::sleep(HELD_FOR - Duration::from_millis(1)).await;
         assert!(session.answers.lock().unwrap().is_empty());
         let taken = session.held(|held| held.take(b"3")).unwrap();

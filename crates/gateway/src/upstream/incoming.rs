@@ -237,13 +237,17 @@ impl Events {
 
     /// Takes back a question that this call leaves unanswered, because its response came first: the question is for the
     /// session's next call (`eras.md` 5.2 step 9).
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "whoever gives a question back has no more business with it"
+    )]
     pub(crate) fn put_back(&mut self, ask: Request) {
         self.unanswered = self.unanswered.saturating_sub(1);
         match &mut self.source {
-            Source::Http(stream) => stream.put_back(ask),
+            Source::Http(stream) => stream.put_back(&ask),
             Source::Pipe(PipeCall {
                 ticket: Some(ticket), ..
-            }) => ticket.pipe().put_back(ask),
+            }) => ticket.pipe().put_back(&ask),
             Source::Pipe(_) => {}
         }
     }

@@ -245,7 +245,7 @@ impl Pipe {
     }
 
     /// The server asks something; which call that belongs to is for its manners to say.
-    fn asked(self: &Arc<Self>, question: Request) {
+    fn asked(self: &Arc<Self>, question: &Request) {
         let (call, manners, owner) = {
             let books = self.books();
             let call = match books.manners {
@@ -272,9 +272,9 @@ impl Pipe {
                 }
             }
             (_, Some(call)) => self.hand(&call, question),
-            (Manners::Mute, None) => asking::unsupported(self, &question),
+            (Manners::Mute, None) => asking::unsupported(self, question),
             (Manners::Leased | Manners::Conversation, None) => {
-                if !owner.is_some_and(|owner| asking::put_to_owner(self, &owner, &question)) {
+                if !owner.is_some_and(|owner| asking::put_to_owner(self, &owner, question)) {
                     self.hold(question);
                 }
             }
@@ -282,35 +282,36 @@ impl Pipe {
     }
 
     /// Takes back a question that the call it was handed to leaves unanswered: it is for the next call.
-    pub(crate) fn put_back(self: &Arc<Self>, question: Request) {
+    pub(crate) fn put_back(self: &Arc<Self>, question: &Request) {
         let manners = self.books().manners;
         match manners {
             // Nobody of this session can be asked, so there is nothing to wait for.
-            Manners::Modern | Manners::Mute => asking::unsupported(self, &question),
+            Manners::Modern | Manners::Mute => asking::unsupported(self, question),
             Manners::Leased | Manners::Conversation => self.asked(question),
         }
     }
 
-    fn hand(self: &Arc<Self>, call: &Call, question: Request) {
+    fn hand(self: &Arc<Self>, call: &Call, question: &Request) {
         if !call.push(Message::Request(question.clone()), false) {
             let why = "the call that this belongs to is over, or takes no questions that fast";
-            asking::refuse(self, &question, why);
+            asking::refuse(self, question, why);
         }
     }
 
     /// Keeps a question for the next call (typical: `roots/list` right after `initialized`), but not for long.
-    fn hold(self: &Arc<Self>, question: Request) {
+    fn hold(self: &Arc<Self>, question: &Request) {
         let mut books = self.books();
         // One may have come meanwhile.
         if let Some(call) = books.newest_call() {
             drop(books);
             return self.hand(&call, question);
         }
-        let kept = books.held.keep(question.clone());
+        let kept = books.held.keep(question);
         drop(books);
-        match kept {
-            Ok(()) => asking::expire(self, &question),
-            Err(question) => asking::refuse(self, &question, "there is no call that this could belong to"),
+        if kept {
+            asking::expire(self, question);
+        } else {
+            asking::refuse(self, question, "there is no call that this could belong to");
         }
     }
 
@@ -419,7 +420,7 @@ impl Inlet {
                     .and_then(|token| pipe.call_of(token));
                 pipe.deliver(call.as_deref(), notification);
             }
-            Some(Method::SubscriptionsAcknowledged) => {
+            Some(Method::SubscriptionsAcknowledged | Method::TasksNotice) => {
                 let id = notification.meta_raw("io.modelcontextprotocol/subscriptionId");
                 let call = id.and_then(|id| pipe.call_of(id));
                 pipe.deliver(call.as_deref(), notification);
@@ -439,7 +440,7 @@ impl Inlet {
     fn ask(&self, request: Request) {
         match asking::pong(&request) {
             Some(answer) => self.pipe.send_now(answer),
-            None => self.pipe.asked(request),
+            None => self.pipe.asked(&request),
         }
     }
 }
@@ -604,7 +605,7 @@ impl Drop for Ticket {
         };
         for message in unread {
             if let Message::Request(question) = message {
-                self.pipe.put_back(question);
+                self.pipe.put_back(&question);
             }
         }
     }

@@ -291,7 +291,7 @@ impl LegacySession {
                 if let Some(answer) = asking::pong(&request) {
                     self.send_later(answer);
                 } else if self.asking.allowed {
-                    self.asked(request);
+                    self.asked(&request);
                 } else {
                     asking::unsupported(self, &request);
                 }
@@ -301,7 +301,7 @@ impl LegacySession {
     }
 
     /// The server asks beside the stream of a call.
-    fn asked(self: &Arc<Self>, question: Request) {
+    fn asked(self: &Arc<Self>, question: &Request) {
         let owner = self.asking.owner.as_ref();
         let call = {
             let books = self.books();
@@ -319,14 +319,14 @@ impl LegacySession {
         match call {
             Some(Ok(call)) => {
                 if call.send(Message::Request(question.clone())).is_err() {
-                    asking::refuse(self, &question, "the call that this belongs to is over");
+                    asking::refuse(self, question, "the call that this belongs to is over");
                 }
             }
             Some(Err(())) => {
-                asking::refuse(self, &question, "it cannot be told which call this belongs to");
+                asking::refuse(self, question, "it cannot be told which call this belongs to");
             }
             None => {
-                if !owner.is_some_and(|owner| asking::put_to_owner(self, owner, &question)) {
+                if !owner.is_some_and(|owner| asking::put_to_owner(self, owner, question)) {
                     self.hold(question);
                 }
             }
@@ -334,11 +334,11 @@ impl LegacySession {
     }
 
     /// Keeps a question for the next call (typical: `roots/list` right after `initialized`), but not for long.
-    fn hold(self: &Arc<Self>, question: Request) {
-        let kept = self.books().keep(question.clone());
-        match kept {
-            Ok(()) => asking::expire(self, &question),
-            Err(question) => asking::refuse(self, &question, "there is no call that this could belong to"),
+    fn hold(self: &Arc<Self>, question: &Request) {
+        if self.books().keep(question) {
+            asking::expire(self, question);
+        } else {
+            asking::refuse(self, question, "there is no call that this could belong to");
         }
     }
 
@@ -422,14 +422,11 @@ impl Books {
     }
 
     /// Keeps a question until the next call, or hands it to one that has begun meanwhile.
-    fn keep(&mut self, question: Request) -> Result<(), Request> {
+    fn keep(&mut self, question: &Request) -> bool {
         match self.calls.as_slice() {
             [] => self.held.keep(question),
-            [(_, call)] => {
-                let sent = call.send(Message::Request(question.clone()));
-                sent.map_err(|_| question)
-            }
-            _ => Err(question),
+            [(_, call)] => call.send(Message::Request(question.clone())).is_ok(),
+            _ => false,
         }
     }
 }
@@ -489,13 +486,13 @@ impl LegacyCall {
     }
 
     /// Takes back a question that this call leaves unanswered: it is for the next one.
-    pub(crate) fn put_back(&self, question: Request) {
+    pub(crate) fn put_back(&self, question: &Request) {
         let session = &self.session;
         session.books().calls.retain(|(id, _)| *id != self.id);
         if session.asking.allowed {
             session.hold(question);
         } else {
-            asking::unsupported(session, &question);
+            asking::unsupported(session, question);
         }
     }
 
@@ -541,7 +538,7 @@ impl Drop for LegacyCall {
             // A question that nobody has read would leave the server waiting.
             while let Ok(message) = asks.try_recv() {
                 if let Message::Request(question) = message {
-                    self.put_back(question);
+                    self.put_back(&question);
                 }
             }
         }

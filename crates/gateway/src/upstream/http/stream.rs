@@ -259,7 +259,7 @@ impl EventStream {
     }
 
     /// Takes back a question that this call leaves unanswered.
-    pub(crate) fn put_back(&mut self, question: Request) {
+    pub(crate) fn put_back(&mut self, question: &Request) {
         if let Some(call) = &self.legacy {
             call.put_back(question);
         }

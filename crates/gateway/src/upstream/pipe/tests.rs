@@ -305,7 +305,7 @@ async fn the_only_call_is_asked_whatever_its_client_declared() {
         panic!("a question")
     };
     // Nobody on this connection can be asked, so it waits for nobody.
-    pipe.put_back(question);
+    pipe.put_back(&question);
     refused(&mut far, r#""a""#, -32601).await;
     // It may be either one's.
     let other = pipe.call(false, ping).await.unwrap();
@@ -325,7 +325,7 @@ async fn a_question_that_is_put_back_or_unread_is_for_the_next_call() {
         panic!("a question")
     };
     assert_eq!(method(&first.next().await.unwrap()), "response");
-    pipe.put_back(question);
+    pipe.put_back(&question);
     drop(first);
     let second = pipe.call(false, ping).await.unwrap();
     assert!(pipe.books().held.is_empty());
