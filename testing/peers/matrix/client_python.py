@@ -18,10 +18,14 @@ logged = []
 
 
 # The answers hold what was asked, so that a tool's result shows that both ways worked.
-async def elicitation(_context, params):
+async def elicitation(context, params):
     if params.mode == "url":
         shown_urls.append(str(params.url))
+        if "/sign-in/" in shown_urls[-1]:
+            await context.session.call_tool("visit", {"url": shown_urls[-1]})
         return ElicitResult(action="accept")
+    if params.message.startswith("Decline"):
+        return ElicitResult(action="decline")
     return ElicitResult(action="accept", content={"name": f"{NAME}, asked: {params.message}"})
 
 
@@ -59,10 +63,17 @@ class Features:
     async def elicitation_form(self):
         said = await self.call("ask_form", question="Who is there?")
         equal(said, f"accept: {NAME}, asked: Who is there?")
+        declined = await self.call("ask_form", question="Decline this.")
+        equal(declined.split(":")[0], "decline")
 
     async def elicitation_url(self):
         url = f"https://example.com/for/{NAME}"
         equal(await self.call("ask_url", url=url), "accept")
+        equal(shown_urls.pop(), url)
+
+    async def url_required(self):
+        url = f"https://example.com/sign-in/{NAME}"
+        equal(await self.call("sign_in", url=url), "signed in")
         equal(shown_urls, [url])
 
     async def sampling(self):
@@ -70,6 +81,10 @@ class Features:
 
     async def roots(self):
         equal(await self.call("ask_roots"), f"file:///home/{NAME}")
+
+    async def several_asks(self):
+        thought = f"{NAME} thinks about: {NAME}, asked: First? at file:///home/{NAME}"
+        equal(await self.call("ask_often"), thought)
 
     async def progress(self):
         """Two at once: each is told of its own, and before its result."""

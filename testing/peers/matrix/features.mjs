@@ -1,5 +1,5 @@
-// What is tried with every pair of a client and a server. Each check ends in silence or throws what went wrong. The clients of both
-// SDKs are driven through a `Peer`, which hides how their interfaces differ.
+// What is tried with every pair of a client and a server. Each check ends in silence or throws what went wrong. The clients of
+// both SDKs are driven through a `Peer`, which hides how their interfaces differ.
 
 import { EventEmitter, on } from "node:events";
 import { setTimeout as pause } from "node:timers/promises";
@@ -15,11 +15,13 @@ export class Peer {
     }
 
     // The answers hold what was asked, so that a tool's result shows that both ways worked.
-    elicitation = ({ params }) => {
+    elicitation = async ({ params }) => {
         if (params.mode === "url") {
             this.shownUrls.push(params.url);
+            if (params.url.includes("/sign-in/")) await this.call("visit", { url: params.url });
             return { action: "accept" };
         }
+        if (params.message.startsWith("Decline")) return { action: "decline" };
         return { action: "accept", content: { name: `${this.name}, asked: ${params.message}` } };
     };
     sampling = ({ params }) => {
@@ -54,12 +56,28 @@ const features = {
     async elicitation_form(peer) {
         const answer = await peer.call("ask_form", { question: "Who is there?" });
         equal(answer, `accept: ${peer.name}, asked: Who is there?`);
+        const declined = await peer.call("ask_form", { question: "Decline this." });
+        equal(declined.split(":")[0], "decline");
     },
 
     async elicitation_url(peer) {
         const url = `https://example.com/for/${peer.name}`;
         equal(await peer.call("ask_url", { url }), "accept");
-        equal(peer.shownUrls.join(), url);
+        equal(peer.shownUrls.pop(), url);
+    },
+
+    // A legacy server refuses the call until the page was visited, which a legacy client is told as it is.
+    async url_required(peer) {
+        const url = `https://example.com/sign-in/${peer.name}`;
+        const shownBefore = peer.shownUrls.length;
+        const signIn = () => peer.call("sign_in", { url });
+        const said = await signIn().catch(async (error) => {
+            if (error.code !== -32042) throw error;
+            for (const params of error.data.elicitations) await peer.elicitation({ params });
+            return signIn();
+        });
+        equal(said, "signed in");
+        equal(peer.shownUrls.slice(shownBefore).join(), url);
     },
 
     async sampling(peer) {
@@ -69,6 +87,11 @@ const features = {
 
     async roots(peer) {
         equal(await peer.call("ask_roots", {}), `file:///home/${peer.name}`);
+    },
+
+    async several_asks(peer) {
+        const thought = `${peer.name} thinks about: ${peer.name}, asked: First? at file:///home/${peer.name}`;
+        equal(await peer.call("ask_often", {}), thought);
     },
 
     // Two at once: each is told of its own, and before its result. (The server goes on when it has been seen: this SDK drops

@@ -15,6 +15,7 @@ import {
     ListRootsResultSchema,
     SubscribeRequestSchema,
     UnsubscribeRequestSchema,
+    UrlElicitationRequiredError,
 } from "@modelcontextprotocol/sdk/types.js";
 import { z } from "zod";
 import { SharedState } from "./shared_state.mjs";
@@ -22,6 +23,11 @@ import { SharedState } from "./shared_state.mjs";
 const [, , transport, folder] = process.argv;
 const state = new SharedState(folder);
 const text = (said) => ({ content: [{ type: "text", text: said }] });
+const nameForm = (message) => ({
+    mode: "form",
+    message,
+    requestedSchema: { type: "object", properties: { name: { type: "string" } }, required: ["name"] },
+});
 
 /** Each session's server, with what that session is subscribed to. */
 const sessions = new Map();
@@ -34,12 +40,7 @@ function newServer() {
 
     // Asks on the stream of the call that it belongs to.
     server.registerTool("ask_form", { inputSchema: { question: z.string() } }, async ({ question }, { requestId }) => {
-        const form = {
-            mode: "form",
-            message: question,
-            requestedSchema: { type: "object", properties: { name: { type: "string" } }, required: ["name"] },
-        };
-        const { action, content } = await server.server.elicitInput(form, { relatedRequestId: requestId });
+        const { action, content } = await server.server.elicitInput(nameForm(question), { relatedRequestId: requestId });
         return text(`${action}: ${content?.name}`);
     });
 
@@ -57,6 +58,26 @@ function newServer() {
     server.registerTool("ask_roots", {}, async ({ sendRequest }) => {
         const { roots } = await sendRequest({ method: "roots/list" }, ListRootsResultSchema);
         return text(roots.map(({ uri }) => uri).join(" "));
+    });
+
+    // Two questions at once, then one about their answers.
+    server.registerTool("ask_often", {}, async () => {
+        const [form, { roots }] = await Promise.all([server.server.elicitInput(nameForm("First?")), server.server.listRoots()]);
+        const messages = [{ role: "user", content: { type: "text", text: `${form.content.name} at ${roots[0].uri}` } }];
+        const { content } = await server.server.createMessage({ messages, maxTokens: 100 });
+        return text(content.text);
+    });
+
+    // Refuses until a page was visited, and tells when it was.
+    server.registerTool("sign_in", { inputSchema: { url: z.string() } }, ({ url }) => {
+        if (state.read("visited", url) !== "unknown") return text("signed in");
+        const elicitationId = randomUUID();
+        pages.set(url, server.server.createElicitationCompletionNotifier(elicitationId));
+        throw new UrlElicitationRequiredError([{ mode: "url", message: "Please sign in", url, elicitationId }]);
+    });
+    server.registerTool("visit", { inputSchema: { url: z.string() } }, ({ url }) => {
+        state.write("visited", url);
+        return text("visited");
     });
 
     server.registerTool(
@@ -102,6 +123,7 @@ function newServer() {
     known.forEach(grown);
 
     const uris = new Set();
+    const pages = new Map();
     const notes = new ResourceTemplate("note:///{name}", { list: undefined });
     server.registerResource("notes", notes, {}, (uri) => ({ contents: [{ uri: uri.href, text: "a note" }] }));
     server.server.setRequestHandler(SubscribeRequestSchema, ({ params }) => (uris.add(params.uri), {}));
@@ -109,6 +131,7 @@ function newServer() {
 
     sessions.set(server, (kind, key) => {
         if (kind === "touched" && uris.has(key)) server.server.sendResourceUpdated({ uri: key });
+        if (kind === "visited") pages.get(key)?.();
         if (kind === "grown" && !known.has(key)) known.add(key) && grown(key);
     });
     server.server.onclose = () => sessions.delete(server);

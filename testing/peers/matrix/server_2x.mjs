@@ -10,7 +10,6 @@ import { toNodeHandler } from "@modelcontextprotocol/node";
 import {
     McpServer,
     ResourceTemplate,
-    acceptedContent,
     createMcpHandler,
     inputRequired,
     inputResponse,
@@ -22,6 +21,7 @@ const text = (said) => ({ content: [{ type: "text", text: said }] });
 // The SDK makes a server for every request; what outlives one is here.
 const waiting = new Map();
 const released = new Set();
+const visited = new Set();
 const grown = new Set();
 
 function newServer() {
@@ -33,11 +33,11 @@ function newServer() {
 
     // A question is asked by returning it; the client calls again with the answer.
     tool("ask_form", { question: z.string() }, ({ question }, { mcpReq }) => {
-        const schema = z.object({ name: z.string() });
-        const content = acceptedContent(mcpReq.inputResponses, "form", schema);
-        if (content) return text(`accept: ${content.name}`);
+        const answer = inputResponse(mcpReq.inputResponses, "form");
+        if (answer.kind === "elicit") return text(`${answer.action}: ${answer.content?.name}`);
+        const requestedSchema = z.object({ name: z.string() });
         return inputRequired({
-            inputRequests: { form: inputRequired.elicit({ message: question, requestedSchema: schema }) },
+            inputRequests: { form: inputRequired.elicit({ message: question, requestedSchema }) },
         });
     });
     tool("ask_url", { url: z.string() }, ({ url }, { mcpReq }) => {
@@ -60,6 +60,38 @@ function newServer() {
         const answer = inputResponse(mcpReq.inputResponses, "roots");
         if (answer.kind === "roots") return text(answer.roots.map(({ uri }) => uri).join(" "));
         return inputRequired({ inputRequests: { roots: inputRequired.listRoots() } });
+    });
+
+    // Two questions at once, then one about their answers, which the client carries in between.
+    tool("ask_often", {}, (_arguments, { mcpReq }) => {
+        const answer = (key) => inputResponse(mcpReq.inputResponses, key);
+        const [form, roots, model] = [answer("form"), answer("roots"), answer("model")];
+        if (model.kind === "sampling") return text(model.result.content.text);
+        if (form.kind === "elicit" && roots.kind === "roots") {
+            const about = `${form.content.name} at ${roots.roots[0].uri}`;
+            const messages = [{ role: "user", content: { type: "text", text: about } }];
+            return inputRequired({
+                inputRequests: { model: inputRequired.createMessage({ messages, maxTokens: 100 }) },
+                requestState: about,
+            });
+        }
+        const requestedSchema = z.object({ name: z.string() });
+        return inputRequired({
+            inputRequests: {
+                form: inputRequired.elicit({ message: "First?", requestedSchema }),
+                roots: inputRequired.listRoots(),
+            },
+        });
+    });
+
+    // Asks to visit a page until it was.
+    tool("sign_in", { url: z.string() }, ({ url }) => {
+        if (visited.has(url)) return text("signed in");
+        return inputRequired({ inputRequests: { page: inputRequired.elicitUrl({ message: "Please sign in", url }) } });
+    });
+    tool("visit", { url: z.string() }, ({ url }) => {
+        visited.add(url);
+        return text("visited");
     });
 
     tool("count", { to: z.number(), tag: z.string() }, async ({ to, tag }, { mcpReq }) => {

@@ -33,6 +33,7 @@ else:
 server = Server(f"python-{KIND}", version="0")
 waiting: dict[str, str] = {}
 released: dict[str, anyio.Event] = {}
+visited: set[str] = set()
 
 
 def tool(function):
@@ -40,8 +41,22 @@ def tool(function):
     return server.tool(**options)(function)
 
 
-def ask(key, request, state=None):
-    return InputRequiredResult(input_requests={key: request}, request_state=state)
+def ask(state=None, **requests):
+    return InputRequiredResult(input_requests=requests, request_state=state)
+
+
+def name_form(question):
+    schema = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
+    return ElicitRequest(params=ElicitRequestFormParams(message=question, requested_schema=schema))
+
+
+def page_visit(message, url):
+    return ElicitRequest(params=ElicitRequestURLParams(message=message, url=url))
+
+
+def thought_about(text):
+    message = SamplingMessage(role="user", content=TextContent(type="text", text=text))
+    return CreateMessageRequest(params=CreateMessageRequestParams(messages=[message], max_tokens=100))
 
 
 def answer(context, key):
@@ -57,32 +72,53 @@ async def echo(say: str):
 @tool
 async def ask_form(question: str, context: Context):
     if form := answer(context, "form"):
-        return f"{form.action}: {form.content['name']}"
-    schema = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
-    return ask("form", ElicitRequest(params=ElicitRequestFormParams(message=question, requested_schema=schema)))
+        return f"{form.action}: {(form.content or {}).get('name')}"
+    return ask(form=name_form(question))
 
 
 @tool
 async def ask_url(url: str, context: Context):
     if went := answer(context, "url"):
         return went.action
-    return ask("url", ElicitRequest(params=ElicitRequestURLParams(message="Please go there", url=url)))
+    return ask(url=page_visit("Please go there", url))
 
 
 @tool
 async def ask_model(question: str, context: Context):
     if thought := answer(context, "model"):
         return thought.content.text
-    message = SamplingMessage(role="user", content=TextContent(type="text", text=question))
-    params = CreateMessageRequestParams(messages=[message], max_tokens=100)
-    return ask("model", CreateMessageRequest(params=params), state="asked the model")
+    return ask(model=thought_about(question), state="asked the model")
 
 
 @tool
 async def ask_roots(context: Context):
     if found := answer(context, "roots"):
         return " ".join(str(root.uri) for root in found.roots)
-    return ask("roots", ListRootsRequest())
+    return ask(roots=ListRootsRequest())
+
+
+@tool
+async def ask_often(context: Context):
+    """Two questions at once, then one about their answers, which the client carries in between."""
+    if thought := answer(context, "model"):
+        return thought.content.text
+    form, found = answer(context, "form"), answer(context, "roots")
+    if form and found:
+        about = f"{form.content['name']} at {found.roots[0].uri}"
+        return ask(model=thought_about(about), state=about)
+    return ask(form=name_form("First?"), roots=ListRootsRequest())
+
+
+@tool
+async def sign_in(url: str):
+    """Asks to visit a page until it was."""
+    return "signed in" if url in visited else ask(page=page_visit("Please sign in", url))
+
+
+@tool
+async def visit(url: str):
+    visited.add(url)
+    return "visited"
 
 
 @tool

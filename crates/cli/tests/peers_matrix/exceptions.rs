@@ -10,7 +10,7 @@ pub(crate) struct Exception {
     pub(crate) reason: &'static str,
 }
 
-const EVERY_CLIENT: &[&str] = &["modern", "modern_python", "legacy", "old_sse", "stdio"];
+const EVERY_CLIENT: &[&str] = &["modern", "modern_python", "legacy", "old_sse", "stdio", "connect"];
 
 /// Every cell that is not `ok`.
 pub(crate) const EXCEPTIONS: &[Exception] = &[Exception {

@@ -28,18 +28,20 @@ use self::peers::{CLIENTS, Client, SERVERS, Scripts, Server};
 
 const GATEPOST: &str = env!("CARGO_BIN_EXE_gatepost");
 
-/// What is tried with each pair, as the clients' scripts name it.
-const FEATURES: [&str; 10] = [
-    "tool",
-    "elicitation_form",
-    "elicitation_url",
-    "sampling",
-    "roots",
-    "progress",
-    "cancel",
-    "log",
-    "subscribe",
-    "list_changed",
+/// What is tried with each pair: as the clients' scripts name it, and as the table does.
+const FEATURES: [(&str, &str); 12] = [
+    ("tool", "tool"),
+    ("elicitation_form", "form"),
+    ("elicitation_url", "URL"),
+    ("url_required", "URL first"),
+    ("sampling", "sampling"),
+    ("roots", "roots"),
+    ("several_asks", "several"),
+    ("progress", "progress"),
+    ("cancel", "cancel"),
+    ("log", "log"),
+    ("subscribe", "subscribe"),
+    ("list_changed", "list changed"),
 ];
 
 /// What became of one feature between one client and one server: `ok`, or what went wrong.
@@ -98,7 +100,7 @@ async fn all_clients_of(
     let mut outcomes = Vec::new();
     for client in &CLIENTS {
         let said = try_pair(gate, scripts, client, server).await;
-        for feature in FEATURES {
+        for (feature, _) in FEATURES {
             let outcome = said.get(feature).cloned().unwrap_or_else(|| said[""].clone());
             outcomes.push(((client.key, server.key, feature), outcome));
         }

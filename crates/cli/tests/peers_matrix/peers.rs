@@ -24,11 +24,13 @@ enum Way {
     /// To the endpoint that has this prefix, with the argument that names the transport, if the script wants one.
     Url(&'static str, Option<&'static str>),
     /// To a gate of its own, which it starts.
-    Program,
+    Stdio,
+    /// To the gate by way of a bridge, which it starts.
+    Connect,
 }
 
 /// In the order of the table.
-pub(crate) const CLIENTS: [Client; 5] = [
+pub(crate) const CLIENTS: [Client; 6] = [
     Client {
         key: "modern",
         title: "modern, TypeScript 2",
@@ -55,9 +57,15 @@ pub(crate) const CLIENTS: [Client; 5] = [
     },
     Client {
         key: "stdio",
-        title: "stdio, TypeScript 1",
+        title: "stdio to `gatepost stdio`, TypeScript 1",
         script: "client_1x.mjs",
-        way: Way::Program,
+        way: Way::Stdio,
+    },
+    Client {
+        key: "connect",
+        title: "stdio through `gatepost connect`, TypeScript 1",
+        script: "client_1x.mjs",
+        way: Way::Connect,
     },
 ];
 
@@ -218,7 +226,11 @@ impl Scripts {
                     .args(transport)
                     .arg(gate.url(&format!("{prefix}/{}", server.key)));
             }
-            Way::Program => {
+            Way::Connect => {
+                let url = gate.url(&format!("/mcp/{}", server.key));
+                command.args(["stdio", gatepost, "connect", &url]);
+            }
+            Way::Stdio => {
                 command
                     .args(["stdio", gatepost, "stdio", "-c"])
                     .arg(self.configuration(server.key))

@@ -9,19 +9,6 @@ use crate::exceptions::{self, EXCEPTIONS};
 use crate::peers::{CLIENTS, SERVERS, pins};
 use crate::{FEATURES, Outcomes};
 
-const COLUMNS: [&str; 10] = [
-    "tool",
-    "elicitation: form",
-    "elicitation: URL",
-    "sampling",
-    "roots",
-    "progress",
-    "cancel",
-    "log",
-    "subscribe",
-    "list changed",
-];
-
 const INTRODUCTION: &str = "\
 # Every client with every server
 
@@ -32,9 +19,12 @@ legacy client meets a modern one. [eras.md](eras.md) says how they are made to u
 
 const EXPLANATION: &str = "\
 - **tool**: a call and its answer.
-- **elicitation**, **sampling**, **roots**: the server asks in the midst of a call, and the client's answer is in the call's
-  result. Servers of the TypeScript SDK 1 over HTTP ask for forms and roots on the call's own stream, for the rest on the
-  session's.
+- **form**, **URL**, **sampling**, **roots**: the server asks in the midst of a call, and the client's answer is in the call's
+  result; a form is also declined. Servers of the TypeScript SDK 1 over HTTP ask for forms and roots on the call's own stream, for
+  the rest on the session's.
+- **URL first**: the call works when the user has visited a page, and is shown it once. Until then a legacy server refuses with
+  -32042, and tells when the page was visited; a modern one asks.
+- **several**: a form and roots at once, then sampling about both answers, all in one call.
 - **progress**: of two calls at once, each is told of its own, before its result.
 - **cancel**: the server has seen that the client gave up a call.
 - **log**: a line that the server logs in a call reaches the client.
@@ -47,13 +37,13 @@ pub(crate) fn page(outcomes: &Outcomes) -> String {
     let mut page = String::from(INTRODUCTION);
     for client in &CLIENTS {
         write!(page, "\n## A client that is {}\n\n| server |", client.title).unwrap();
-        for column in COLUMNS {
-            write!(page, " {column} |").unwrap();
+        for (_, title) in FEATURES {
+            write!(page, " {title} |").unwrap();
         }
-        writeln!(page, "\n| --- |{}", " --- |".repeat(COLUMNS.len())).unwrap();
+        writeln!(page, "\n| --- |{}", " --- |".repeat(FEATURES.len())).unwrap();
         for server in &SERVERS {
             write!(page, "| {} |", server.title).unwrap();
-            for feature in FEATURES {
+            for (feature, _) in FEATURES {
                 let cell = match exceptions::of(client.key, server.key, feature) {
                     _ if outcomes[&(client.key, server.key, feature)] == "ok" => "yes".to_owned(),
                     Some(number) => format!("no ({})", number + 1),
