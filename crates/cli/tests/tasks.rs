@@ -128,3 +128,53 @@ async fn a_question_is_no_result_for_an_older_client() {
         }
     }
 }
+
+#[tokio::test]
+async fn who_follows_a_task_hears_of_it_under_its_own_name() {
+    let fixture = Fixture::start(Speaks::Modern, Transport::Http).await.unwrap();
+    let servers = json!({ "a": { "url": fixture.url }, "b": { "url": fixture.url } });
+    let gate = Gate::start(GATEPOST, &format!("servers: {servers}")).await;
+    let both = r#"{"elicitation":{},"extensions":{"io.modelcontextprotocol/tasks":{}}}"#;
+    for (path, tool) in [("/mcp", "a__confirm_delete"), ("/mcp/a", "confirm_delete")] {
+        let client = gate.modern(path).with_capabilities(both);
+        let task = created(&client, tool, "").await;
+        while about(&client, "tasks/get", &task).await.json()["result"]["status"] != "input_required" {}
+        let foreign = if path == "/mcp" { "/mcp/b" } else { "/mcp" };
+        let foreign = gate.modern(foreign).with_capabilities(both);
+        let other = if path == "/mcp" {
+            "confirm_delete"
+        } else {
+            "a__confirm_delete"
+        };
+        let theirs = created(&foreign, other, "").await;
+
+        let filter = json!({ "taskIds": [theirs, task, "nothing"], "toolsListChanged": true }).to_string();
+        let mut stream = client.subscribe("\"s\"", &filter).await;
+        let acknowledged = stream.message().await;
+        let granted = &acknowledged["params"]["notifications"];
+        assert_eq!(*granted, json!({ "toolsListChanged": true, "taskIds": [task] }));
+
+        let answer = json!({ "confirm": { "action": "accept", "content": { "confirm": true } } });
+        let params = json!({ "taskId": task, "inputResponses": answer }).to_string();
+        let update = client.request("tasks/update", &params).header("mcp-name", &task);
+        assert_eq!(client.send(&update).await.outcome(), (200, None));
+        let last = loop {
+            let notice = stream.message().await;
+            assert_eq!(notice["method"], "notifications/tasks");
+            assert_eq!(notice["params"]["taskId"], task);
+            assert_eq!(
+                notice["params"]["_meta"]["io.modelcontextprotocol/subscriptionId"],
+                "s"
+            );
+            if notice["params"]["status"] != "working" {
+                break notice;
+            }
+        };
+        assert_eq!(last["params"]["status"], "completed", "{last}");
+        assert_eq!(last["params"]["result"]["content"][0]["text"], "Deleted");
+
+        let undeclared = json!({ "notifications": { "taskIds": [task] } }).to_string();
+        let refused = gate.modern(path).ask("subscriptions/listen", &undeclared).await;
+        assert_eq!(refused.outcome(), (400, Some(-32021)));
+    }
+}

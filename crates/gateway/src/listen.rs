@@ -20,14 +20,19 @@ use crate::{
     receive::request_id,
     refusal::Refusal,
     session::{ConversationId, Session},
+    task::declared,
     upstream::Server,
 };
+
+mod tasks;
+
+use tasks::Followed;
 
 /// How long servers may take to accept a subscription before the stream opens without it.
 /// Source: `eras.md` section 6, "within 2 s else without the laggards".
 const ACKNOWLEDGE_WITHIN: Duration = Duration::from_secs(2);
-/// URIs one stream may watch: more is a mistake or an attack.
-const MAX_URIS: usize = 1_000;
+/// URIs, and tasks, that one stream may watch: more is a mistake or an attack.
+const MAX_NAMED: usize = 1_000;
 
 /// What a client wants to hear.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -36,6 +41,8 @@ struct Filter {
     prompts: bool,
     resources: bool,
     uris: Vec<Arc<str>>,
+    /// By the names that the client was given.
+    tasks: Vec<Arc<str>>,
 }
 
 /// A resource watched on a server's side; given up when dropped.
@@ -57,6 +64,10 @@ impl Drop for Watched {
 /// Opens a modern client's stream. Source: MCP 2026-07-28, basic/patterns/subscriptions.
 pub(crate) async fn open(gate: &Arc<Gate>, inbound: Arc<Inbound>) -> Result<Answer, Refusal> {
     let mut filter = filter(&inbound)?;
+    // Source: tasks extension, Task Status Notifications.
+    if !filter.tasks.is_empty() && inbound.view.offers_tasks() && !declared(&inbound.client.capabilities) {
+        return Err(Refusal::TasksUndeclared);
+    }
     let endpoint = inbound.endpoint();
     // Listening begins before anything is promised, so that no change falls between.
     let changes = endpoint.catalog.changes(&endpoint.name);
@@ -69,9 +80,13 @@ pub(crate) async fn open(gate: &Arc<Gate>, inbound: Arc<Inbound>) -> Result<Answ
         let subscribed = tokio::time::timeout(ACKNOWLEDGE_WITHIN, server.subscribe(&uri)).await;
         matches!(subscribed, Ok(Ok(()))).then_some(Watched { server, uri })
     }));
-    let watched: Vec<Watched> = granted.await.into_iter().flatten().collect();
-    filter.uris = watched.iter().map(|watched| Arc::clone(&watched.uri)).collect();
     let id = request_id(&inbound.request);
+    let followed = tasks::follow(&inbound, &filter.tasks, &id);
+    let (granted, followed) = tokio::join!(granted, followed);
+    let watched: Vec<Watched> = granted.into_iter().flatten().collect();
+    filter.uris = watched.iter().map(|watched| Arc::clone(&watched.uri)).collect();
+    filter.tasks = followed.iter().flat_map(Followed::names).collect();
+    let notices = stream::select_all(followed.into_iter().map(Followed::into_messages));
     let follow = Follow {
         changes,
         interest: Interest::Filter(filter.clone()),
@@ -89,20 +104,24 @@ pub(crate) async fn open(gate: &Arc<Gate>, inbound: Arc<Inbound>) -> Result<Answ
         )
     });
     let acknowledged = acknowledged(&filter, &id);
-    let body = stream::unfold((follow, false), move |(mut follow, ended)| {
-        let (gate, cancellation, id) = (Arc::clone(&gate), Arc::clone(&cancellation), id.clone());
-        async move {
-            if ended {
-                return None;
+    let body = stream::unfold(
+        (follow, notices, false),
+        move |(mut follow, mut notices, ended)| {
+            let (gate, cancellation, id) = (Arc::clone(&gate), Arc::clone(&cancellation), id.clone());
+            async move {
+                if ended {
+                    return None;
+                }
+                tokio::select! {
+                    biased;
+                    () = cancellation.cancelled() => None,
+                    () = gate.until_stopping() => Some((closing(&id), (follow, notices, true))),
+                    message = follow.next() => message.map(|message| (message, (follow, notices, false))),
+                    Some(notice) = notices.next() => Some((notice, (follow, notices, false))),
+                }
             }
-            tokio::select! {
-                biased;
-                () = cancellation.cancelled() => None,
-                () = gate.until_stopping() => Some((closing(&id), (follow, true))),
-                message = follow.next() => message.map(|message| (message, (follow, false))),
-            }
-        }
-    });
+        },
+    );
     let messages = stream::once(std::future::ready(acknowledged))
         .chain(body)
         .map(move |message| {
@@ -308,6 +327,10 @@ fn acknowledged(filter: &Filter, id: &[u8]) -> Bytes {
         let uris: Vec<serde_json::Value> = filter.uris.iter().map(|uri| (&**uri).into()).collect();
         granted.insert("resourceSubscriptions".to_owned(), uris.into());
     }
+    if !filter.tasks.is_empty() {
+        let tasks: Vec<serde_json::Value> = filter.tasks.iter().map(|task| (&**task).into()).collect();
+        granted.insert("taskIds".to_owned(), tasks.into());
+    }
     let head = br#"{"jsonrpc":"2.0","method":"notifications/subscriptions/acknowledged","params":{"#;
     let granted = serde_json::Value::Object(granted).to_string();
     [
@@ -347,28 +370,35 @@ fn filter(inbound: &Inbound) -> Result<Filter, Refusal> {
         Some(b"true") => Ok(true),
         Some(_) => Err(wrong(&format!("`{name}` must be true or false"))),
     };
-    let mut uris = Vec::new();
-    if let Some(span) = members.get(raw, "resourceSubscriptions") {
-        let not_uris = || wrong("`resourceSubscriptions` must be an array of at most 1000 URIs");
+    let texts = |name: &str, problem: &str| {
+        let mut texts: Vec<Arc<str>> = Vec::new();
+        let Some(span) = members.get(raw, name) else {
+            return Ok(texts);
+        };
         if json::kind(raw, span) != Some(Kind::Array) {
-            return Err(not_uris());
+            return Err(wrong(problem));
         }
         let mut seen = HashSet::new();
         for item in json::items(raw, span) {
-            let uri: Arc<str> = json::text(raw, item).ok_or_else(not_uris)?.into();
-            if seen.insert(Arc::clone(&uri)) {
-                uris.push(uri);
+            let text: Arc<str> = json::text(raw, item).ok_or_else(|| wrong(problem))?.into();
+            if seen.insert(Arc::clone(&text)) {
+                texts.push(text);
             }
-            if uris.len() > MAX_URIS {
-                return Err(not_uris());
+            if texts.len() > MAX_NAMED {
+                return Err(wrong(problem));
             }
         }
-    }
+        Ok(texts)
+    };
     Ok(Filter {
         tools: flag("toolsListChanged")?,
         prompts: flag("promptsListChanged")?,
         resources: flag("resourcesListChanged")?,
-        uris,
+        uris: texts(
+            "resourceSubscriptions",
+            "`resourceSubscriptions` must be an array of at most 1000 URIs",
+        )?,
+        tasks: texts("taskIds", "`taskIds` must be an array of at most 1000 strings")?,
     })
 }
 

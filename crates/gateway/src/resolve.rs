@@ -3,7 +3,7 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use gatepost_policy::{Action, Classified, Kind};
+use gatepost_policy::{Action, Classified, Kind, decide};
 use gatepost_protocol::{
     headers::{HeaderParams, Sent},
     json,
@@ -267,24 +267,28 @@ fn completion(inbound: &Inbound) -> Result<There, Refusal> {
 
 /// A task of a server, by the name that the client was given. Only modern clients get here.
 fn task(inbound: &Inbound, method: Method) -> Result<There, Refusal> {
-    let (view, client) = (&inbound.view, &inbound.client);
+    let view = &inbound.view;
     let public = text(inbound, "taskId")?;
-    let task = Task::open(&public, view.sealer(), view.name(), &client.principal);
-    if task.is_none() && !view.offers_tasks() {
+    let there = task_there(inbound, &public, method);
+    if there.is_none() && !view.offers_tasks() {
         return Err(Refusal::UnknownMethod(inbound.request.method().to_owned()));
     }
-    if !task::declared(&client.capabilities) {
+    if !task::declared(&inbound.client.capabilities) {
         return Err(Refusal::TasksUndeclared);
     }
-    let (task, server) = task
-        .and_then(|task| {
-            let server = view.servers().find(|server| **server.name() == *task.server)?;
-            // It may have become another server since.
-            let modern = server.known().is_none_or(|facts| facts.version.is_modern());
-            modern.then_some((task, server))
-        })
-        .ok_or_else(|| unknown("task", &public))?;
-    Ok(There {
+    there.ok_or_else(|| unknown("task", &public))
+}
+
+/// The task that this client calls `public`, as the target of a request.
+fn task_there(inbound: &Inbound, public: &str, method: Method) -> Option<There> {
+    let view = &inbound.view;
+    let task = Task::open(public, view.sealer(), view.name(), &inbound.client.principal)?;
+    let server = view.servers().find(|server| **server.name() == *task.server)?;
+    // It may have become another server since.
+    if server.known().is_some_and(|facts| !facts.version.is_modern()) {
+        return None;
+    }
+    Some(There {
         server: Arc::clone(server),
         method: Some(method),
         original: Some(task.id.into()),
@@ -293,6 +297,14 @@ fn task(inbound: &Inbound, method: Method) -> Result<There, Refusal> {
         name: task.tool.into(),
         tool: None,
     })
+}
+
+/// The server and its own id of a task that this client may follow.
+pub(crate) fn followed(inbound: &Inbound, public: &str) -> Option<(Arc<Server>, Arc<str>)> {
+    let there = task_there(inbound, public, Method::TasksGet)?;
+    let allowed = decide(&inbound.client.principal, inbound.view.rules(), &there.action());
+    let id = there.original.clone()?;
+    allowed.is_allowed().then_some((there.server, id))
 }
 
 /// A method that only a server can know passes where there is only one server it could be for.

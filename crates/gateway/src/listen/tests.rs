@@ -138,7 +138,7 @@ async fn who_was_too_slow_is_told_of_everything_once() {
 #[tokio::test]
 async fn a_filter_says_what_is_wrong_with_it() {
     let rig = Rig::start("").await;
-    let many: Vec<String> = (0..=MAX_URIS).map(|n| format!("\"a:{n}\"")).collect();
+    let many: Vec<String> = (0..=MAX_NAMED).map(|n| format!("\"a:{n}\"")).collect();
     let many = format!(r#"{{"resourceSubscriptions":[{}]}}"#, many.join(","));
     for (filter, named) in [
         ("7", "notifications"),

@@ -14,7 +14,7 @@
 //! ```
 
 mod asking;
-mod backoff;
+pub(crate) mod backoff;
 mod change;
 mod connect;
 mod context;
@@ -33,6 +33,7 @@ mod process;
 mod server;
 mod session;
 mod sse;
+mod tasks;
 mod watch;
 
 pub(crate) use asking::Clients;
@@ -45,6 +46,7 @@ pub use health::{Health, HealthState};
 pub(crate) use incoming::{Events, Incoming, Partial, response_of};
 pub use permitted::Called;
 pub use server::Server;
+pub(crate) use tasks::TaskNotices;
 
 #[cfg(test)]
 mod tests;

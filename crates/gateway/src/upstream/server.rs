@@ -324,7 +324,7 @@ impl Server {
     }
 
     /// Which session a call belongs on, and whether it needs it for itself.
-    fn key(&self, out: &Outgoing<'_>, facts: &Facts) -> (Key, Use) {
+    pub(super) fn key(&self, out: &Outgoing<'_>, facts: &Facts) -> (Key, Use) {
         let capabilities = match facts.era() {
             // A modern server hears of capabilities with each request.
             Era::Modern => Bytes::new(),

@@ -15,7 +15,7 @@ use gatepost_protocol::{
     envelope::{Message, Notification, Outcome},
     json,
     method::Method,
-    version::Era,
+    version::{Era, Version},
 };
 
 use super::{
@@ -25,6 +25,7 @@ use super::{
     facts::Facts,
     http::{Listening, ModernServer},
     incoming::{Waiting, response_of},
+    outgoing::Outgoing,
     pipe::{Pipe, Ticket},
     pool::{Key, Lease, Use},
     server::{Manner, Server},
@@ -233,9 +234,21 @@ impl Server {
     /// Asks a modern server for a stream and waits a little for its acknowledgement.
     async fn begin(&self, line: &Line<'_>, facts: &Facts, wanted: &[Arc<str>]) -> Result<Opening, CallError> {
         let request = self.question(Method::SubscriptionsListen, &filter(wanted))?;
-        let out = self.own(&request);
+        match self.listen(line, &self.own(&request), facts.version).await? {
+            Some((hearing, first)) => Ok(Opening::Open(hearing, first.as_ref().and_then(granted_in))),
+            None => Ok(Opening::Refused),
+        }
+    }
+
+    /// Opens a stream, and gives with it the first notification if that comes soon; nothing if the server refuses.
+    pub(super) async fn listen(
+        &self,
+        line: &Line<'_>,
+        out: &Outgoing<'_>,
+        version: Version,
+    ) -> Result<Option<(Hearing, Option<Notification>)>, CallError> {
         let mut hearing = match line {
-            Line::Http(server) => match server.listen(&out, facts.version).await {
+            Line::Http(server) => match server.listen(out, version).await {
                 Ok(listening) => Hearing::Http(Box::new(listening)),
                 // It does not offer the stream.
                 Err(CallError {
@@ -245,22 +258,22 @@ impl Server {
                             status: 404 | 405, ..
                         },
                     ..
-                }) => return Ok(Opening::Refused),
+                }) => return Ok(None),
                 Err(error) => return Err(error),
             },
             Line::Pipe(pipe) => {
-                let ticket = pipe.call(true, |id| out.compose(facts.version, id)).await;
+                let ticket = pipe.call(true, |id| out.compose(version, id)).await;
                 Hearing::Pipe(ticket.map_err(|fault| self.context.fault(fault, false))?)
             }
         };
         match tokio::time::timeout(ACKNOWLEDGED_WITHIN, hearing.next(&self.context)).await {
             Ok(Ok(Message::Response(response))) => match response.outcome() {
-                Outcome::Error { .. } => Ok(Opening::Refused),
+                Outcome::Error { .. } => Ok(None),
                 Outcome::Result(_) => Err(self.stream_ended()),
             },
-            Ok(Ok(Message::Notification(first))) => Ok(Opening::Open(hearing, granted_in(&first))),
+            Ok(Ok(Message::Notification(first))) => Ok(Some((hearing, Some(first)))),
             // It may still come.
-            Ok(Ok(Message::Request(_))) | Err(_) => Ok(Opening::Open(hearing, None)),
+            Ok(Ok(Message::Request(_))) | Err(_) => Ok(Some((hearing, None))),
             Ok(Err(error)) => Err(error),
         }
     }
@@ -429,13 +442,13 @@ pub(super) struct Heard {
 }
 
 /// Where a modern server is asked for a stream.
-enum Line<'a> {
+pub(super) enum Line<'a> {
     Http(&'a ModernServer),
     Pipe(Arc<Pipe>),
 }
 
 /// An open stream of a modern server's changes, which are announced as they come.
-enum Hearing {
+pub(super) enum Hearing {
     Http(Box<Listening>),
     Pipe(Ticket),
 }
@@ -450,7 +463,7 @@ enum Opening {
 
 impl Hearing {
     /// What is no change: the acknowledgement, or the response that ends it. Cancel safe.
-    async fn next(&mut self, context: &Waiting) -> Result<Message, CallError> {
+    pub(super) async fn next(&mut self, context: &Waiting) -> Result<Message, CallError> {
         match self {
             Self::Http(listening) => listening.next().await,
             Self::Pipe(ticket) => ticket.next().await.map_err(|fault| context.fault(fault, true)),
