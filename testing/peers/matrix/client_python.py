@@ -11,7 +11,7 @@ from mcp import Client
 from mcp_types import CreateMessageResult, ElicitResult, ListRootsResult, Root, TextContent
 
 NAME, URL = sys.argv[1:]
-PATIENCE_SECONDS = 8
+PATIENCE_SECONDS = 15
 
 shown_urls = []
 logged = []

@@ -138,6 +138,8 @@ function newServer() {
     return server;
 }
 
+// A session may end while it is told something.
+process.on("unhandledRejection", (error) => console.error(error));
 state.watch((kind, key) => sessions.forEach((changed) => changed(kind, key)));
 
 async function serveSse(transports, request, response) {

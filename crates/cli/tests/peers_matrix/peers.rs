@@ -133,7 +133,7 @@ pub(crate) const SERVERS: [Server; 6] = [
 ];
 
 /// Far more than a client takes that waits in vain for every feature.
-const PATIENCE: Duration = Duration::from_secs(110);
+const PATIENCE: Duration = Duration::from_secs(200);
 
 /// The scripts in a folder of their own, where they find their packages.
 pub(crate) struct Scripts {

@@ -36,7 +36,7 @@ const EXPLANATION: &str = "\
 pub(crate) fn page(outcomes: &Outcomes) -> String {
     let mut page = String::from(INTRODUCTION);
     for client in &CLIENTS {
-        write!(page, "\n## A client that is {}\n\n| server |", client.title).unwrap();
+        write!(page, "\n## Client: {}\n\n| server |", client.title).unwrap();
         for (_, title) in FEATURES {
             write!(page, " {title} |").unwrap();
         }
