@@ -59,6 +59,21 @@ async fn a_program_that_was_killed_is_started_again_quietly() {
     }
 }
 
+/// An old SSE server that no longer knows its stream did nothing with what was posted to it.
+#[tokio::test]
+async fn a_stream_that_an_old_server_forgot_is_opened_again_quietly() {
+    let server = OddServer::start(Odd::legacy()).await.unwrap();
+    let gate = gate_before(&json!({ "url": server.sse_url(), "transport": "sse" })).await;
+    for client in [gate.legacy("/mcp/s").await, gate.modern("/mcp/s")] {
+        assert_eq!(client.call("echo", "{}").await.tool_text(), "{}");
+        server.lose_sessions();
+        let calls = server.all("tools/call").len();
+        assert_eq!(client.call("echo", r#"{"x":2}"#).await.tool_text(), r#"{"x":2}"#);
+        // Once in vain, and once that counts.
+        assert_eq!(server.all("tools/call").len(), calls + 2);
+    }
+}
+
 /// The log level and the subscriptions of its clients are told to a session that replaces a lost one.
 #[tokio::test]
 async fn what_clients_asked_for_is_asked_for_again() {

@@ -120,6 +120,7 @@ impl Waiting {
     pub(crate) fn fault(&self, fault: Fault, sent: bool) -> CallError {
         match fault {
             Fault::Ended(reason) => self.error(Cause::Ended(reason.to_string()), !sent),
+            Fault::Undelivered(reason) => self.error(Cause::Ended(reason.to_string()), true),
             Fault::Violation(text) => self.error(Cause::Violation(text), false),
             Fault::TooLarge(limit) => self.error(Cause::TooLarge { limit }, false),
         }

@@ -100,6 +100,8 @@ struct Waiting {
 pub(crate) enum Fault {
     /// The connection is over, for this reason.
     Ended(Arc<str>),
+    /// The connection is over, for this reason, and the server never got the request.
+    Undelivered(Arc<str>),
     /// The server did what the protocol forbids.
     Violation(String),
     /// The answer is over this many bytes.
@@ -343,7 +345,7 @@ impl Inlet {
         match Message::parse(raw.clone(), Strictness::Server) {
             Ok(Message::Response(response)) => self.answer(response),
             Ok(Message::Notification(notification)) => self.notice(notification),
-            Ok(Message::Request(request)) => self.ask(request),
+            Ok(Message::Request(request)) => self.ask(&request),
             Err(problem) if problem.reason == Invalid::Batch => match Batch::split(raw, Strictness::Server) {
                 Ok(parts) => parts.into_iter().for_each(|part| self.receive(&part)),
                 Err(_) => self.nonsense(raw),
@@ -437,10 +439,10 @@ impl Inlet {
         }
     }
 
-    fn ask(&self, request: Request) {
-        match asking::pong(&request) {
+    fn ask(&self, request: &Request) {
+        match asking::pong(request) {
             Some(answer) => self.pipe.send_now(answer),
-            None => self.pipe.asked(&request),
+            None => self.pipe.asked(request),
         }
     }
 }
@@ -487,6 +489,21 @@ fn leading_id(head: &[u8]) -> Option<u64> {
 }
 
 impl Pipe {
+    /// The connection was over before `message` got as far as the server, so that its call may be made again, whatever it
+    /// asks for.
+    pub(crate) fn finish_before(&self, message: &Bytes, reason: &str) {
+        let id = match Message::parse(message.clone(), Strictness::Server) {
+            Ok(Message::Request(request)) => request.id().as_u64(),
+            _ => None,
+        };
+        let call = id.and_then(|id| self.books().calls.remove(&id));
+        // First the end, then the call: whoever made it must not come back to this connection.
+        self.finish(reason);
+        if let Some(call) = call {
+            call.fail(Fault::Undelivered(reason.into()));
+        }
+    }
+
     /// The connection is over, for `reason`; the first reason stays.
     pub(crate) fn finish(&self, reason: &str) {
         let reason: Arc<str> = reason.into();

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use super::{
     CallError, Cause,
     change::Announcer,
-    http::{Endpoint, EventSource, Origin, Reply, StreamEnd, read_reply},
+    http::{Endpoint, EventSource, Origin, Reply, StreamEnd, failed, read_reply},
     pipe::{Inlet, Pipe},
     session::Ender,
 };
@@ -122,23 +122,26 @@ async fn read_events(source: &mut EventSource, inlet: &Inlet, limit: u64) -> Str
 async fn post_all(endpoint: Endpoint, mut unsent: mpsc::Receiver<Bytes>, pipe: Arc<Pipe>) {
     while let Some(message) = unsent.recv().await {
         let posted = async {
-            let response = endpoint.send(endpoint.post(message)).await?;
+            let response = endpoint.send(endpoint.post(message.clone())).await?;
             read_reply(response, &endpoint.context).await
         };
-        match posted.await {
-            Ok(Reply::Failed { status, detail }) => {
-                pipe.finish(&format!(
-                    "it refused a message with HTTP {}: {detail}",
-                    status.as_u16()
-                ));
-                return;
+        let refused = match posted.await {
+            Ok(Reply::Failed { status, detail }) => failed(&endpoint, status, detail),
+            Ok(Reply::Response(status, response)) if !status.is_success() => {
+                let detail = response.error_message().unwrap_or_default().into_owned();
+                failed(&endpoint, status, detail)
             }
-            Ok(_) => {}
-            Err(error) => {
-                pipe.finish(&error.cause.to_string());
-                return;
-            }
+            Ok(_) => continue,
+            Err(error) => error,
+        };
+        let why = format!("a message did not reach it: it {}", refused.cause);
+        // Typical: 404, as the server no longer knows the stream that answers would come on.
+        if refused.retry_safe {
+            pipe.finish_before(&message, &why);
+        } else {
+            pipe.finish(&why);
         }
+        return;
     }
 }
 

@@ -12,6 +12,6 @@ pub(crate) use endpoint::{
     Endpoint, LAST_EVENT_ID, METHOD, NAME, PROTOCOL_VERSION, SESSION_ID, version_header,
 };
 pub(crate) use legacy::{LegacySession, Tenure, keep_listening};
-pub(crate) use modern::{Listening, ModernServer};
+pub(crate) use modern::{Listening, ModernServer, failed};
 pub(crate) use reply::{Reply, answering, mistaken, parse_response, read_reply};
 pub(crate) use stream::{EventSource, EventStream, StreamEnd};
