@@ -49,6 +49,8 @@ struct Open {
     id: Bytes,
     ask: Ask,
     request: Request,
+    /// The client knows of it.
+    told: bool,
 }
 
 impl Gather {
@@ -133,6 +135,7 @@ impl Gather {
             id,
             ask,
             request: question,
+            told: false,
         });
         None
     }
@@ -162,7 +165,10 @@ impl Gather {
     }
 
     /// The unfinished result that puts every open question to the client.
-    pub(crate) fn input_required(&self, id: &[u8], state: &str, server_info: Option<&[u8]>) -> Bytes {
+    pub(crate) fn input_required(&mut self, id: &[u8], state: &str, server_info: Option<&[u8]>) -> Bytes {
+        for open in &mut self.open {
+            open.told = true;
+        }
         let asks = self.open.iter().map(|open| (open.key.as_str(), &open.ask));
         input_required(id, asks, state, server_info)
     }
@@ -198,18 +204,14 @@ impl Gather {
 
     /// Answers every open question as a client that never came back.
     pub(crate) fn dismiss(&mut self) -> Vec<Bytes> {
-        self.open
-            .drain(..)
-            .map(|open| match open.ask.kind().dismissed() {
-                Ok(result) => result_response(&open.id, result.as_bytes()),
-                Err((code, text)) => error_response(Some(&open.id), code, text, None),
-            })
-            .collect()
+        self.open.drain(..).map(Open::dismissed).collect()
     }
 
-    /// The final result has come: the open questions, which nobody will answer in this call.
+    /// The final result has come: the open questions, which nobody will answer in this call. They may have been meant for no
+    /// call at all, unless the client was told of them.
     pub(crate) fn left_over(&mut self) -> Vec<Request> {
-        self.open.drain(..).map(|open| open.request).collect()
+        let untold = self.open.drain(..).filter(|open| !open.told);
+        untold.map(|open| open.request).collect()
     }
 
     /// The capabilities that the client would have needed, as a raw JSON object; `None` if nothing was refused.
@@ -234,5 +236,15 @@ impl Gather {
             }
         }
         Some(serde_json::Value::Object(all).to_string())
+    }
+}
+
+impl Open {
+    /// The answer of a client that never came back.
+    fn dismissed(self) -> Bytes {
+        match self.ask.kind().dismissed() {
+            Ok(result) => result_response(&self.id, result.as_bytes()),
+            Err((code, text)) => error_response(Some(&self.id), code, text, None),
+        }
     }
 }

@@ -11,6 +11,7 @@ use std::{
     },
 };
 
+use bytes::Bytes;
 use gatepost_config::{Asks, ServerKind};
 use gatepost_policy::Principal;
 use gatepost_protocol::{
@@ -236,7 +237,10 @@ async fn keep(
                 // The place was taken away without a claim: nobody can come any more.
                 Err(_) => break ParkedEvent::Stopping,
             },
-            () = parked.hear() => {}
+            // Out of the race: an answer that is half sent must not be given up for a claim.
+            reply = parked.hear() => if let Some(reply) = reply {
+                parked.reply(reply).await;
+            },
             () = sleep_until(deadline) => break ParkedEvent::Expired,
             () = gate.until_stopping() => break ParkedEvent::Stopping,
         }
@@ -264,29 +268,40 @@ impl Parked {
         }
     }
 
-    /// Hears the server for a while. Cancel safe.
-    async fn hear(&mut self) {
+    /// Hears the server for a while, and gives what it is to be answered at once. Cancel safe.
+    async fn hear(&mut self) -> Option<Bytes> {
         let Some(events) = &mut self.events else {
             return std::future::pending().await;
         };
-        let heard = events.next_whenever().await;
-        match heard {
+        match events.next_whenever().await {
             // Nobody can be told of progress or a log line.
             Ok(Message::Notification(_)) => {}
-            Ok(Message::Request(question)) => {
-                if let Some(reply) = self.gather.question(question)
-                    && let Err(error) = events.reply(reply).await
-                {
-                    self.over(ParkedEvent::Failed, Err(error));
-                }
-            }
+            Ok(Message::Request(question)) => return self.gather.question(question),
             Ok(response @ Message::Response(_)) => {
-                for question in self.gather.left_over() {
-                    events.put_back(question);
+                // They were asked of this call's client, and of nobody else.
+                let dismissed = self.gather.dismiss();
+                if let Some(mut events) = self.events.take() {
+                    // With the stream goes the lease: nobody else gets it before the server has all answers.
+                    tokio::spawn(async move {
+                        for answer in dismissed {
+                            if events.reply(answer).await.is_err() {
+                                break;
+                            }
+                        }
+                    });
                 }
                 self.over(ParkedEvent::Responded, Ok(response));
             }
             Err(error) => self.over(ParkedEvent::Failed, Err(error)),
+        }
+        None
+    }
+
+    async fn reply(&mut self, reply: Bytes) {
+        if let Some(events) = &mut self.events
+            && let Err(error) = events.reply(reply).await
+        {
+            self.over(ParkedEvent::Failed, Err(error));
         }
     }
 

@@ -327,22 +327,14 @@ impl<S: Pooled> Pool<S> {
             return Ok(Step::Join(failed));
         }
         let common = *key == Key::default();
-        let others = entries
-            .list
-            .iter()
-            .filter(|entry| entry.key != Key::default() && !entry.is_lost() && !entry.is_parked())
-            .count();
+        let others = entries.others();
         let mut evicted = None;
         if !common && others >= self.max {
             let victim = entries
                 .list
                 .iter()
                 .enumerate()
-                // Another conversation's session holds what only it knows, so it stays until its own time comes.
-                .filter(|(_, entry)| {
-                    entry.users == 0 && entry.key != Key::default() && entry.key.conversation.is_none()
-                })
-                .filter(|(_, entry)| entry.ready().is_some())
+                .filter(|(_, entry)| entry.is_replaceable())
                 .min_by_key(|(_, entry)| entry.since)
                 .map(|(place, _)| place);
             match (victim, least) {
@@ -487,7 +479,25 @@ impl<S> Entry<S> {
     }
 }
 
+impl<S: Pooled> Entries<S> {
+    /// How many sessions count against the pool's `max`.
+    fn others(&self) -> usize {
+        let counts =
+            |entry: &&Entry<S>| entry.key != Key::default() && !entry.is_lost() && !entry.is_parked();
+        self.list.iter().filter(counts).count()
+    }
+}
+
 impl<S: Pooled> Entry<S> {
+    /// Nobody uses it, and nobody would miss it: another conversation's session holds what only it knows, so it stays until
+    /// its own time comes.
+    fn is_replaceable(&self) -> bool {
+        self.users == 0
+            && self.key != Key::default()
+            && self.key.conversation.is_none()
+            && self.ready().is_some()
+    }
+
     /// It was ready and is no more.
     fn is_lost(&self) -> bool {
         self.ready().is_some_and(|session| !session.alive())
@@ -518,14 +528,25 @@ impl<S: Pooled> Lease<S> {
 impl<S: Pooled> Drop for Lease<S> {
     fn drop(&mut self) {
         let mut entries = self.pool.lock();
-        if let Some(entry) = entries.list.iter_mut().find(|entry| entry.number == self.number) {
+        let mut spare = None;
+        if let Some(place) = entries.list.iter().position(|entry| entry.number == self.number) {
+            let entry = &mut entries.list[place];
             entry.users = entry.users.saturating_sub(1);
             entry.parked = entry.parked.saturating_sub(usize::from(self.parked));
             if entry.users == 0 {
                 entry.since = Instant::now();
+                // While calls were parked, others may have been started in their place.
+                if entry.is_replaceable() && entries.others() > self.pool.max {
+                    spare = entries.list.remove(place).ready().cloned();
+                }
             }
         }
         drop(entries);
+        if let Some(spare) = spare
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn(spare.end(Duration::from_secs(2)));
+        }
         self.pool.changed.notify_waiters();
     }
 }
