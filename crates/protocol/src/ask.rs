@@ -127,20 +127,32 @@ impl AskKind {
         }
     }
 
-    /// The code and words with which a client that did not declare this refuses it: as one without it would.
+    /// The code and words with which a client of these capabilities, which do not declare this, refuses it: as one without
+    /// it would. Who knows the method but not the mode, or not tools, refuses the parameters.
     /// Source: 2025-11-25 client/elicitation, client/sampling and client/roots, Error Handling.
-    pub const fn undeclared(self) -> (i64, &'static str) {
+    pub fn undeclared(self, capabilities: &[u8]) -> (i64, &'static str) {
+        let knows_method = match self {
+            Self::Form => Self::Url.is_declared(capabilities),
+            Self::Url => Self::Form.is_declared(capabilities),
+            Self::SamplingWithTools => Self::Sampling.is_declared(capabilities),
+            Self::Sampling | Self::Roots => false,
+        };
         match self {
-            Self::Form => (
+            Self::Form if knows_method => (
                 INVALID_PARAMS,
                 "this client does not support elicitation in form mode",
             ),
-            Self::Url => (
+            Self::Url if knows_method => (
                 INVALID_PARAMS,
                 "this client does not support elicitation in URL mode",
             ),
-            Self::Sampling => (METHOD_NOT_FOUND, "this client does not support sampling"),
-            Self::SamplingWithTools => (INVALID_PARAMS, "this client does not support tools in sampling"),
+            Self::SamplingWithTools if knows_method => {
+                (INVALID_PARAMS, "this client does not support tools in sampling")
+            }
+            Self::Form | Self::Url => (METHOD_NOT_FOUND, "this client does not support elicitation"),
+            Self::Sampling | Self::SamplingWithTools => {
+                (METHOD_NOT_FOUND, "this client does not support sampling")
+            }
             Self::Roots => (METHOD_NOT_FOUND, "this client does not support roots"),
         }
     }

@@ -113,7 +113,7 @@ impl Gather {
             if !self.refused.contains(&kind) {
                 self.refused.push(kind);
             }
-            let (code, text) = kind.undeclared();
+            let (code, text) = kind.undeclared(&self.capabilities);
             return refuse(code, text);
         }
         if self.open.len() >= MAX_OPEN {

@@ -57,7 +57,7 @@ impl Straight {
         let ask = Ask::of_request(question).ok();
         let message = match &ask {
             Some(ask) if !ask.kind().is_declared(&client.capabilities) => {
-                let (code, text) = ask.kind().undeclared();
+                let (code, text) = ask.kind().undeclared(&client.capabilities);
                 return refuse(code, text);
             }
             Some(ask) if client.version < server => match ask.request(&id, client.version, None) {

@@ -305,3 +305,23 @@ fn pages_of_a_refusal_are_read() {
     other["error"]["code"] = json!(-32041);
     assert!(pages(&response(&other)).is_empty());
 }
+
+#[test]
+fn what_is_not_declared_is_refused_as_by_one_who_does_not_know_it() {
+    for (kind, capabilities, code) in [
+        (AskKind::Form, "{}", METHOD_NOT_FOUND),
+        (AskKind::Form, r#"{"elicitation":{"url":{}}}"#, INVALID_PARAMS),
+        (AskKind::Url, r#"{"roots":{}}"#, METHOD_NOT_FOUND),
+        (AskKind::Url, r#"{"elicitation":{}}"#, INVALID_PARAMS),
+        (AskKind::SamplingWithTools, r#"{"sampling":{}}"#, INVALID_PARAMS),
+        (AskKind::SamplingWithTools, "{}", METHOD_NOT_FOUND),
+        (AskKind::Sampling, "{}", METHOD_NOT_FOUND),
+        (AskKind::Roots, "{}", METHOD_NOT_FOUND),
+    ] {
+        assert_eq!(
+            kind.undeclared(capabilities.as_bytes()).0,
+            code,
+            "{kind:?} {capabilities}"
+        );
+    }
+}
