@@ -197,8 +197,11 @@ async fn what_is_asked_together_is_put_together_and_may_be_answered_in_parts() {
     );
     assert_ne!(first["requestState"], second["requestState"]);
     assert_eq!(stage.heard().await["id"], "user_name");
-    // The first state has been used.
-    let late = client.ask("tools/call", &call(&again(&first, &one))).await;
+    // The first state has been used: the very same again gets the very same, anything else nothing.
+    let same = client.ask("tools/call", &call(&again(&first, &one))).await;
+    assert_eq!(unfinished(&same), second);
+    let other = json!({ "user_name": accepted("Bob") });
+    let late = client.ask("tools/call", &call(&again(&first, &other))).await;
     assert_eq!(late.outcome(), (200, Some(-32602)), "{}", late.text());
     let rest = json!({ "ask-2": { "roots": [] },
         "ask-1": { "role": "assistant", "content": { "type": "text", "text": "t" }, "model": "m" } });

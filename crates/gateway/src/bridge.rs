@@ -15,5 +15,6 @@ pub(crate) mod page;
 pub(crate) mod parking;
 pub(crate) mod postponed;
 pub(crate) mod replay;
+pub(crate) mod spent;
 pub(crate) mod state;
 pub(crate) mod straight;

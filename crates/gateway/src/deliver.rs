@@ -7,9 +7,9 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use gatepost_protocol::{
     ask::{AskKind, InputRequired, input_required},
-    envelope::{Notification, Outcome, Response},
+    envelope::{Message, Notification, Outcome, Response},
     error::{MISSING_REQUIRED_CLIENT_CAPABILITY, URL_ELICITATION_REQUIRED, error_response},
-    json,
+    json::{self, Strictness},
     logging::LogLevel,
     method::Method,
     translate::{self, CacheHints, ErrorFacts, ResultPlan, ResultProblem},
@@ -88,12 +88,25 @@ async fn go_on(gate: &Arc<Gate>, mut permitted: Permitted) -> Result<Answer, Ref
             permitted.bring(input);
             converse(gate, permitted).await
         }
-        Next::Resume(parked, replies) => {
+        Next::Resume(parked, replies, used) => {
             let exchange = Exchange::of(&permitted);
             let open_call = exchange.open_call(gate);
-            let relay = Relay::resumed(gate, exchange, open_call, *parked, replies);
+            let relay = Relay::resumed(gate, exchange, open_call, *parked, replies, used);
             begin(relay).await
         }
+        Next::Repeat(status, answer) => {
+            let id = request_id(permitted.request());
+            Ok(Answer::with_status(status, renamed(answer, &id)))
+        }
+    }
+}
+
+/// The same answer to another request.
+fn renamed(answer: Bytes, id: &[u8]) -> Bytes {
+    match Message::parse(answer.clone(), Strictness::Server) {
+        Ok(Message::Response(response)) => response.rewrite().id(id).finish(),
+        // It was one when it was given.
+        _ => answer,
     }
 }
 

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 
 use crate::{
     admit::Occupancy,
-    bridge::{parking::Parking, postponed::Postponed},
+    bridge::{parking::Parking, postponed::Postponed, spent::Spent},
     catalog::{Catalog, EndpointName, View},
     conversation::Conversations,
     metrics::Metrics,
@@ -48,6 +48,7 @@ pub struct Gate {
     pub(crate) old_streams: OldStreams,
     pub(crate) resumable: Arc<Resumable>,
     pub(crate) parking: Parking,
+    pub(crate) spent: Spent,
     pub(crate) postponed: Postponed,
     pub(crate) metrics: Metrics,
     pub(crate) occupancy: Arc<Occupancy>,
@@ -168,6 +169,7 @@ impl Gate {
             old_streams: OldStreams::default(),
             resumable: Arc::new(Resumable::new()?),
             parking: Parking::new()?,
+            spent: Spent::default(),
             postponed: Postponed::default(),
             metrics,
             occupancy: Arc::default(),

@@ -8,10 +8,13 @@ use gatepost_protocol::{
     version::Era,
 };
 
+use http::StatusCode;
+
 use super::{
     page::{COMPLETES_WITHIN, Verdict, verdict},
     parking::{Parked, Ticket},
     replay::Input,
+    spent::Use,
     state::{Belongs, Opens, Stale},
 };
 use crate::{authorize::Permitted, gate::Gate, refusal::Refusal};
@@ -21,7 +24,9 @@ pub(crate) enum Next {
     /// It is sent to the server, with what belongs to it.
     Call(Option<Input>),
     /// It was parked: these answers go up, and the server's stream goes on.
-    Resume(Box<Parked>, Vec<Bytes>),
+    Resume(Box<Parked>, Vec<Bytes>, Use),
+    /// The very same was sent before: so is what it was answered with.
+    Repeat(StatusCode, Bytes),
 }
 
 /// Whether a call brings a state that the gate has made.
@@ -84,9 +89,17 @@ async fn go_on(
                     format!("`params.inputResponses` answers `{key}` with something that is no answer to it");
                 return Err(Stopped::Refused(Refusal::params(text)));
             }
-            let mut parked = gate.parking.claim(ticket).await.map_err(Stopped::Stale)?;
-            let replies = parked.gather.answers(answers, version);
-            Ok(Next::Resume(Box::new(parked), replies))
+            let used = Use::of(nonce, permitted.request());
+            match gate.parking.claim(ticket).await {
+                Ok(mut parked) => {
+                    let replies = parked.gather.answers(answers, version);
+                    Ok(Next::Resume(Box::new(parked), replies, used))
+                }
+                Err(stale) => match gate.spent.answer(used) {
+                    Some((status, answer)) => Ok(Next::Repeat(status, answer)),
+                    None => Err(Stopped::Stale(stale)),
+                },
+            }
         }
         Opens::Pages { ids } => match verdict(answers, ids.len()) {
             Verdict::Agreed => {

@@ -9,6 +9,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -21,7 +22,7 @@ use gatepost_protocol::{
 };
 use tokio::{
     sync::oneshot,
-    time::{Instant, sleep_until},
+    time::{Instant, interval_at, sleep_until},
 };
 
 use super::{gather::Gather, state::Stale};
@@ -31,6 +32,8 @@ use crate::{
     upstream::{CallError, Events, Server},
 };
 
+/// How often a server that waits for an answer is asked whether it is alive, so that its session does not look idle to it.
+const ALIVE: Duration = Duration::from_secs(60);
 /// Messages that may wait for the retry.
 const MAX_BACKLOG: usize = 64;
 
@@ -223,6 +226,7 @@ async fn keep(
     mut claimed: oneshot::Receiver<oneshot::Sender<Parked>>,
 ) {
     let deadline = parked.gather.deadline.unwrap_or_else(Instant::now);
+    let mut alive = interval_at(Instant::now() + ALIVE, ALIVE);
     let end = loop {
         tokio::select! {
             biased;
@@ -240,6 +244,9 @@ async fn keep(
             // Out of the race: an answer that is half sent must not be given up for a claim.
             reply = parked.hear() => if let Some(reply) = reply {
                 parked.reply(reply).await;
+            },
+            _ = alive.tick() => if let Some(events) = &parked.events {
+                events.ping();
             },
             () = sleep_until(deadline) => break ParkedEvent::Expired,
             () = gate.until_stopping() => break ParkedEvent::Stopping,

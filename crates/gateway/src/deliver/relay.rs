@@ -22,6 +22,7 @@ use crate::{
         gather::Gather,
         parking::{Parked, Parking},
         replay::{Left, Replay, Turn},
+        spent::Use,
         state::{Opens, call_digest},
         straight::{Put, Straight},
     },
@@ -68,6 +69,8 @@ pub(super) struct Relay {
     gather: Option<Box<Gather>>,
     /// The client came back to a parked call with these answers, which go up before anything is heard.
     returned: Option<Vec<Bytes>>,
+    /// How it came back; an equal request gets an equal answer.
+    used: Option<Use>,
     /// A modern server's questions to a legacy client.
     replay: Option<Box<Replay>>,
     /// The right to make the call again.
@@ -101,6 +104,7 @@ impl Relay {
             straight: Straight::default(),
             gather: None,
             returned: None,
+            used: None,
             replay: None,
             permitted: None,
         }
@@ -113,11 +117,13 @@ impl Relay {
         open_call: Option<OpenCall>,
         mut parked: Parked,
         replies: Vec<Bytes>,
+        used: Use,
     ) -> Self {
         let phase = parked.events.take().map_or(Phase::Done, Phase::Events);
         let mut relay = Self::new(gate, exchange, open_call, phase);
         relay.heard = parked.backlog;
         relay.returned = Some(replies);
+        relay.used = Some(used);
         relay.gather = Some(Box::new(parked.gather));
         relay
     }
@@ -239,6 +245,14 @@ impl Relay {
         self.said.push_back(Item::More(message));
     }
 
+    /// Says the last message.
+    fn end(&mut self, status: StatusCode, message: Bytes) {
+        if let Some(used) = self.used {
+            self.gate.spent.keep(used, status, &message);
+        }
+        self.said.push_back(Item::Last(status, message));
+    }
+
     async fn called(&mut self, called: Called) {
         self.permitted = Some(called.permitted);
         match called.outcome {
@@ -295,7 +309,7 @@ impl Relay {
                 if let (Some(replay), Ok(_)) = (&mut self.replay, outcome) {
                     self.said.extend(replay.finished().into_iter().map(Item::More));
                 }
-                self.said.push_back(Item::Last(status, message));
+                self.end(status, message);
             }
             (Finished::Asks, Ok(response)) => self.asked(&response),
             (Finished::Asks, Err(_)) => {}
@@ -349,7 +363,7 @@ impl Relay {
                     self.gate.postponed.put(conversation, digest, left);
                 }
                 let error = error_response(Some(&self.exchange.id), code, &message, data.as_deref());
-                self.said.push_back(Item::Last(StatusCode::OK, error));
+                self.end(StatusCode::OK, error);
             }
         }
     }
@@ -449,7 +463,7 @@ impl Relay {
         let message = parked.gather.input_required(&exchange.id, &state, info);
         let principal = &exchange.inbound.client.principal;
         match Parking::park(&self.gate, principal, &exchange.server, parked, ticket) {
-            Ok(()) => self.said.push_back(Item::Last(StatusCode::OK, message)),
+            Ok(()) => self.end(StatusCode::OK, message),
             Err(full) => {
                 let (full, mut parked) = *full;
                 parked.gather.on(ParkedEvent::NoRoom);
@@ -459,7 +473,7 @@ impl Relay {
                     cause: Cause::Busy(full.to_string()),
                     retry_safe: false,
                 });
-                self.said.push_back(Item::Last(status, message));
+                self.end(status, message);
             }
         }
     }

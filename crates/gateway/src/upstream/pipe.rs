@@ -2,8 +2,8 @@
 //!
 //! Every request gets an id of ours, unique for the connection's life, and answers find their way back by it. What a
 //! server says without naming a call is handled by what is safe: a change notice goes to whoever watches the server; a
-//! log line reaches a call only if it is the only one in flight (it may be another client's otherwise); and so does a
-//! question to the client, unless all calls are one client's (`eras.md` 5.2, 5.4).
+//! log line reaches a call only if it is the only one that the server can be at (it may be another client's otherwise);
+//! and so does a question to the client, unless all calls are one client's (`eras.md` 5.2, 5.4).
 //!
 //! Memory is bounded: by the limit on one message, and by a bound on what waits for one call. Beyond that notifications
 //! are dropped and counted, an answer never is.
@@ -14,6 +14,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -26,6 +27,7 @@ use gatepost_protocol::{
 use tokio::{
     io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader},
     sync::{Notify, mpsc, watch},
+    time::Instant,
 };
 
 use super::{
@@ -36,8 +38,12 @@ use super::{
 /// Messages and bytes that may wait for one call that does not read.
 const MAX_WAITING: usize = 256;
 const MAX_WAITING_BYTES: usize = 1024 * 1024;
+/// Abandoned calls that are kept in mind.
+const MAX_LEFT: usize = 1024;
 /// Messages that may wait for a server that does not read.
 const MAX_UNSENT: usize = 64;
+/// How long a server may still be at a call that nobody waits for: what it says without naming one may be about that.
+pub(super) const LEFT_FOR: Duration = Duration::from_secs(10);
 /// Lines longer than this are cut in the log.
 const LOGGED_BYTES: usize = 200;
 
@@ -70,6 +76,8 @@ pub(crate) struct Pipe {
 
 struct Books {
     calls: HashMap<u64, Arc<Call>>,
+    /// Clients' calls that nobody waits for any more and that were not answered, and until when that matters.
+    left: HashMap<u64, Instant>,
     held: Held,
     /// Whose own the connection is.
     owner: Option<Owner>,
@@ -133,6 +141,7 @@ impl Pipe {
             next: AtomicU64::new(1),
             books: Mutex::new(Books {
                 calls: HashMap::new(),
+                left: HashMap::new(),
                 held: Held::default(),
                 owner: None,
                 manners: Manners::Mute,
@@ -235,6 +244,11 @@ impl Pipe {
         tokio::task::yield_now().await;
     }
 
+    /// Asks for a sign of life. The answer belongs to no call and is passed over.
+    pub(crate) fn ping(&self) {
+        self.send_now(ping(self.next.fetch_add(1, Relaxed)));
+    }
+
     /// Sends without waiting; for answers and notes whose loss harms nobody but a server that does not read.
     pub(crate) fn send_now(&self, raw: Bytes) {
         if self.outlet.try_send(raw).is_err() {
@@ -249,7 +263,7 @@ impl Pipe {
     /// The server asks something; which call that belongs to is for its manners to say.
     fn asked(self: &Arc<Self>, question: &Request) {
         let (call, manners, owner) = {
-            let books = self.books();
+            let mut books = self.books();
             let call = match books.manners {
                 Manners::Modern | Manners::Mute => books.only_call(),
                 Manners::Leased | Manners::Conversation => books.newest_call(),
@@ -388,7 +402,11 @@ impl Inlet {
     fn answer(&self, response: Response) {
         let id = response.id().map(gatepost_protocol::envelope::RawId::as_u64);
         let call = match id {
-            Some(Some(id)) => self.pipe.books().calls.remove(&id),
+            Some(Some(id)) => {
+                let mut books = self.pipe.books();
+                books.left.remove(&id);
+                books.calls.remove(&id)
+            }
             Some(None) => None,
             // An error without an id: the server could not read what we sent.
             None => {
@@ -448,7 +466,29 @@ impl Inlet {
 }
 
 impl Books {
-    fn only_call(&self) -> Option<Arc<Call>> {
+    /// Nobody waits for a call any more, but its server may still be at it.
+    fn leave(&mut self, id: u64) {
+        if self.left.len() >= MAX_LEFT {
+            self.forget_left();
+        }
+        if self.left.len() < MAX_LEFT {
+            self.left.insert(id, Instant::now() + LEFT_FOR);
+        }
+    }
+
+    fn forget_left(&mut self) {
+        let now = Instant::now();
+        self.left.retain(|_, until| *until > now);
+    }
+
+    /// The only call that the server can be at.
+    fn only_call(&mut self) -> Option<Arc<Call>> {
+        if !self.left.is_empty() && self.manners != Manners::Conversation {
+            self.forget_left();
+            if !self.left.is_empty() {
+                return None;
+            }
+        }
         let mut calls = self.calls.values().filter(|call| !call.own);
         calls.next().filter(|_| calls.next().is_none()).map(Arc::clone)
     }
@@ -610,7 +650,13 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.pipe.books().calls.remove(&self.id);
+        {
+            let mut books = self.pipe.books();
+            let unanswered = books.calls.remove(&self.id).is_some();
+            if unanswered && !self.call.own {
+                books.leave(self.id);
+            }
+        }
         if self.answered {
             return;
         }
@@ -626,6 +672,11 @@ impl Drop for Ticket {
             }
         }
     }
+}
+
+/// A `ping` under one of our ids.
+pub(crate) fn ping(id: u64) -> Bytes {
+    format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"ping"}}"#).into()
 }
 
 /// `notifications/cancelled` for one of our requests.

@@ -17,7 +17,10 @@ use gatepost_protocol::{
     version::Version,
 };
 use http::{HeaderValue, StatusCode};
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
 
 use super::{
     super::{
@@ -27,7 +30,7 @@ use super::{
         incoming::{Events, Incoming, Partial, Source},
         level::InUse,
         outgoing::{Outgoing, Wish},
-        pipe::cancelled,
+        pipe::{LEFT_FOR, cancelled, ping},
         pool::Lease,
         session::Session,
     },
@@ -69,6 +72,8 @@ pub(crate) struct LegacySession {
 struct Books {
     /// Calls that get what comes on the GET stream: a question, or a log line they wanted.
     calls: Vec<(u64, mpsc::UnboundedSender<Message>)>,
+    /// Until when the server may still be at a call that nobody waits for any more.
+    left_until: Option<Instant>,
     /// Questions that came when there was no call.
     held: Held,
 }
@@ -85,6 +90,8 @@ pub(crate) struct LegacyCall {
     session: Arc<LegacySession>,
     id: u64,
     asks: Option<mpsc::UnboundedReceiver<Message>>,
+    /// The ids of the questions that came so.
+    asides: Vec<Bytes>,
     resumed: u32,
     open: bool,
     closing_cancels: bool,
@@ -140,6 +147,7 @@ impl LegacySession {
             session: Arc::clone(self),
             id,
             asks: None,
+            asides: Vec::new(),
             resumed: 0,
             open: true,
             closing_cancels: out.version.is_modern() && !out.own(),
@@ -173,6 +181,7 @@ impl LegacySession {
                 First::Reply(reply) => *reply,
                 // The server asks on its GET stream before it has begun to answer.
                 First::Ask(ask) => {
+                    call.note(&ask);
                     let stream = EventStream::pending(pending, context.clone(), self.announcer.clone(), call);
                     return Ok(Incoming::Events(Events {
                         first: Some(*ask),
@@ -230,6 +239,11 @@ impl LegacySession {
             Reply::Failed { status, detail } => Err(failed(&self.endpoint, status, detail)),
             Reply::Empty | Reply::Response(..) | Reply::Partial(_) | Reply::Events(_) => Ok(()),
         }
+    }
+
+    /// Asks for a sign of life, whose coming nobody waits for.
+    pub(crate) fn ping(self: &Arc<Self>) {
+        self.send_later(ping(self.next.fetch_add(1, Relaxed)));
     }
 
     /// Sends a notification or a response without waiting for it.
@@ -306,8 +320,8 @@ impl LegacySession {
         let call = {
             let books = self.books();
             match books.calls.as_slice() {
-                [] => None,
-                [(_, call)] => Some(Ok(call.clone())),
+                [] if !self.may_be_at_another(&books) => None,
+                [(_, call)] if !self.may_be_at_another(&books) => Some(Ok(call.clone())),
                 // All of them are one client's.
                 [.., (_, newest)] if owner.is_some() => Some(Ok(newest.clone())),
                 _ => Some(Err(())),
@@ -343,10 +357,18 @@ impl LegacySession {
     }
 
     fn only_call(&self) -> Option<mpsc::UnboundedSender<Message>> {
-        match self.books().calls.as_slice() {
-            [(_, call)] if self.in_flight.load(Relaxed) == 1 => Some(call.clone()),
+        let books = self.books();
+        match books.calls.as_slice() {
+            [(_, call)] if self.in_flight.load(Relaxed) == 1 && !self.may_be_at_another(&books) => {
+                Some(call.clone())
+            }
             _ => None,
         }
+    }
+
+    /// Whether what comes beside the calls may be about one that was abandoned, of another client.
+    fn may_be_at_another(&self, books: &Books) -> bool {
+        self.asking.owner.is_none() && books.left_until.is_some_and(|until| until > Instant::now())
     }
 
     fn books(&self) -> std::sync::MutexGuard<'_, Books> {
@@ -479,21 +501,39 @@ impl LegacyCall {
 
     /// A question that came on the GET stream. Never ends while the call is open.
     pub(crate) async fn asked(&mut self) -> Option<Message> {
-        match &mut self.asks {
-            Some(asks) => asks.recv().await,
-            None => std::future::pending().await,
+        let Some(asks) = &mut self.asks else {
+            return std::future::pending().await;
+        };
+        let asked = asks.recv().await;
+        if let Some(message) = &asked {
+            self.note(message);
+        }
+        asked
+    }
+
+    fn note(&mut self, message: &Message) {
+        if let Message::Request(question) = message {
+            self.asides.push(Bytes::copy_from_slice(question.id().bytes()));
         }
     }
 
-    /// Takes back a question that this call leaves unanswered: it is for the next one.
+    /// Takes back a question that this call leaves unanswered: it is for the next one, unless it came on this call's stream.
     pub(crate) fn put_back(&self, question: &Request) {
         let session = &self.session;
-        session.books().calls.retain(|(id, _)| *id != self.id);
-        if session.asking.allowed {
-            session.hold(question);
-        } else {
+        if !session.asking.allowed {
             asking::unsupported(session, question);
+        } else if self.asides.iter().any(|id| *id == question.id().bytes()) {
+            self.give_back(question);
+        } else {
+            asking::refuse(session, question, "the call that this belongs to is over");
         }
+    }
+
+    /// What came beside the call may have been meant for no call at all.
+    fn give_back(&self, question: &Request) {
+        let session = &self.session;
+        session.books().calls.retain(|(id, _)| *id != self.id);
+        session.hold(question);
     }
 
     /// The response is here: nothing to cancel any more.
@@ -533,12 +573,18 @@ impl Drop for LegacyCall {
         self.session
             .in_flight
             .fetch_sub(usize::from(self.counted), Relaxed);
-        self.session.books().calls.retain(|(id, _)| *id != self.id);
+        {
+            let mut books = self.session.books();
+            books.calls.retain(|(id, _)| *id != self.id);
+            if self.open && self.counted {
+                books.left_until = Some(Instant::now() + LEFT_FOR);
+            }
+        }
         if let Some(mut asks) = self.asks.take() {
             // A question that nobody has read would leave the server waiting.
             while let Ok(message) = asks.try_recv() {
                 if let Message::Request(question) = message {
-                    self.put_back(&question);
+                    self.give_back(&question);
                 }
             }
         }
@@ -566,7 +612,7 @@ pub(crate) async fn keep_listening(session: Weak<LegacySession>, opened: oneshot
         let Some(live) = session.upgrade().filter(|session| session.alive()) else {
             return;
         };
-        let since = tokio::time::Instant::now();
+        let since = Instant::now();
         let body = live.open_stream(last_id.as_ref()).await;
         drop(opened.take());
         let ended = match body {

@@ -176,6 +176,9 @@ impl EventStream {
             };
             let data = match received {
                 Ok(Received::Response(status, response)) => {
+                    if let Some(call) = &mut self.legacy {
+                        call.answered();
+                    }
                     return answering(*response, self.id, status, &self.context).map(Message::Response);
                 }
                 Ok(Received::Data(data)) => {
@@ -234,6 +237,13 @@ impl EventStream {
                     }
                 }
             }
+        }
+    }
+
+    /// Asks the server of a legacy call for a sign of life.
+    pub(crate) fn ping(&self) {
+        if let Some(call) = &self.legacy {
+            call.session().ping();
         }
     }
 
