@@ -6,7 +6,7 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use gatepost_protocol::{
-    ask::{AskKind, InputRequired, input_required},
+    ask::{Ask, AskKind, InputRequired, input_required, pages},
     envelope::{Message, Notification, Outcome, Response},
     error::{MISSING_REQUIRED_CLIENT_CAPABILITY, URL_ELICITATION_REQUIRED, error_response},
     json::{self, Strictness},
@@ -164,7 +164,7 @@ async fn finish(
     permitted: Permitted,
     response: Response,
 ) -> Result<Answer, Refusal> {
-    match exchange.finish(&response) {
+    match exchange.finish(gate, &response) {
         Finished::Message(status, message) => Ok(Answer::with_status(status, message)),
         // Rare and large, so it must not make room in every call's future.
         Finished::Asks => {
@@ -309,7 +309,7 @@ impl Exchange {
     }
 
     /// The client's form of a response.
-    fn finish(&self, response: &Response) -> Finished {
+    fn finish(&self, gate: &Gate, response: &Response) -> Finished {
         self.answered();
         let facts = self.server.known();
         let task_id = self.task_id(response);
@@ -322,6 +322,9 @@ impl Exchange {
                 && let Some((status, message)) = self.pages(response, facts.as_deref())
             {
                 return Finished::Message(status, message);
+            }
+            if code == URL_ELICITATION_REQUIRED {
+                self.sent_to(gate, response);
             }
             let uri = self.inbound.request.param_text("uri");
             let error = translate::error_down(
@@ -398,6 +401,18 @@ impl Exchange {
         let info = facts.and_then(|facts| facts.server_info.as_deref());
         let message = input_required(&self.id, pages.asks(), &state, info);
         Some((StatusCode::OK, message))
+    }
+
+    /// A legacy client is sent to pages by the error itself: whoever was given the name of a visit is told when it is over.
+    fn sent_to(&self, gate: &Gate, response: &Response) {
+        let Some(conversation) = self.inbound.client.conversation else {
+            return;
+        };
+        for visit in pages(response).iter().filter_map(Ask::elicitation_id) {
+            gate.sessions.with(conversation, |live| {
+                live.elicitations.insert(self.server.name(), &visit)
+            });
+        }
     }
 
     fn seal(&self, opens: Opens, lasts: Duration) -> String {

@@ -297,7 +297,7 @@ impl Relay {
                     let (status, message) = self.exchange.incapable(&required);
                     Finished::Message(status, message)
                 }
-                _ => self.exchange.finish(response),
+                _ => self.exchange.finish(&self.gate, response),
             },
             Err(error) => {
                 let (status, message) = self.exchange.fail(error);
