@@ -1,7 +1,7 @@
 //! Tasks of modern servers, followed by modern clients; and what an older client gets instead of a question.
 
-use gatepost_testkit::conformance::{Era as Speaks, Fixture, Transport};
-use gatepost_testkit::gate::{Answer, Client, Era, Gate, Puppet};
+use gatepost_testkit::conformance::{Era as Speaks, Fixture, RunningFixture, Transport};
+use gatepost_testkit::gate::{Answer, Client, Era, Gate, Puppet, Turn};
 use serde_json::{Value, json};
 
 const GATEPOST: &str = env!("CARGO_BIN_EXE_gatepost");
@@ -176,5 +176,153 @@ async fn who_follows_a_task_hears_of_it_under_its_own_name() {
         let undeclared = json!({ "notifications": { "taskIds": [task] } }).to_string();
         let refused = gate.modern(path).ask("subscriptions/listen", &undeclared).await;
         assert_eq!(refused.outcome(), (400, Some(-32021)));
+    }
+}
+
+/// A gate in front of a legacy fixture that makes tasks.
+async fn legacy_fixture(transport: Transport) -> (RunningFixture, Gate) {
+    let fixture = Fixture::start(Speaks::Legacy, transport).await.unwrap();
+    let servers = json!({ "s": { "url": fixture.url } });
+    let gate = Gate::start(GATEPOST, &format!("servers: {servers}")).await;
+    (fixture, gate)
+}
+
+const FORMS: &str = r#"{"elicitation":{"form":{}}}"#;
+
+#[tokio::test]
+async fn a_tool_that_is_only_a_task_is_a_plain_call_for_every_client() {
+    for transport in [Transport::Http, Transport::Sse] {
+        let (_fixture, gate) = legacy_fixture(transport).await;
+        let modern = gate.modern("/mcp/s").with_capabilities(FORMS);
+        let legacy = Client::legacy_of(gate.address(), "/mcp/s", "2025-11-25", FORMS).await;
+        for client in [&modern, &legacy] {
+            let failed = client.call("failing_job", "{}").await.json();
+            assert_eq!(failed["result"]["isError"], true, "{failed}");
+            assert_eq!(failed["result"].get("task"), None);
+            assert!(!failed.to_string().contains("related-task"), "{failed}");
+            let listed = client.ask("tools/list", "{}").await.json();
+            assert!(!listed.to_string().contains("required\"}"), "{listed}");
+        }
+
+        let asked = modern.call("test_tool_with_task", "{}").await.json();
+        let question = &asked["result"]["inputRequests"]["user_name"];
+        assert_eq!(question["method"], "elicitation/create", "{asked}");
+        assert!(!asked.to_string().contains("related-task"), "{asked}");
+        let answers = json!({ "user_name": { "action": "accept", "content": { "name": "Ann" } } });
+        let params = json!({ "name": "test_tool_with_task", "arguments": {},
+            "requestState": asked["result"]["requestState"], "inputResponses": answers });
+        let done = modern.ask("tools/call", &params.to_string()).await;
+        assert_eq!(done.tool_text(), "Worked for Ann", "{}", done.text());
+
+        let mut events = legacy.begin("test_tool_with_task", "{}").await.events();
+        let question = events.message().await;
+        assert_eq!(question["method"], "elicitation/create", "{question}");
+        assert!(!question.to_string().contains("related-task"), "{question}");
+        let answer = r#""result":{"action":"accept","content":{"name":"Bob"}}"#;
+        legacy.respond(&question["id"], answer).await;
+        let done = events.message().await;
+        assert_eq!(done["result"]["content"][0]["text"], "Worked for Bob", "{done}");
+    }
+}
+
+/// What the puppet says of its task.
+fn task(status: &str) -> Value {
+    json!({ "taskId": "t/1", "status": status, "createdAt": "2026-07-28T00:00:00Z",
+        "lastUpdatedAt": "2026-07-28T00:00:00Z", "ttl": 60_000, "pollInterval": 1 })
+}
+
+/// Answers with this and nothing else.
+async fn say(turn: Turn, result: &Value) {
+    let writer = turn.document();
+    let answer = json!({ "jsonrpc": "2.0", "id": writer.id(), "result": result });
+    writer.bytes(answer.to_string()).await;
+}
+
+/// The next thing that is asked of the server's task, which must be this.
+async fn asked_of_task(puppet: &mut Puppet, method: &str) -> Turn {
+    let turn = puppet.turn().await;
+    assert_eq!(turn.message["method"], method, "{}", turn.message);
+    assert_eq!(turn.message["params"], json!({ "taskId": "t/1" }));
+    turn
+}
+
+#[tokio::test]
+async fn waiting_for_a_task_survives_a_broken_stream_and_names_the_task_to_its_server_only() {
+    let mut puppet = Puppet::of_tasks().await;
+    let servers = json!({ "s": { "url": puppet.url() } });
+    let gate = Gate::start(GATEPOST, &format!("servers: {servers}")).await;
+    let client = Client::legacy_of(gate.address(), "/mcp/s", "2025-11-25", FORMS).await;
+    let request = client.calling("turn", r#"{"x":1}"#);
+    let address = gate.address();
+    let answer = tokio::spawn(async move { request.send(address).await });
+
+    let call = puppet.turn().await;
+    assert_eq!(
+        call.message["params"],
+        json!({ "name": "turn", "arguments": { "x": 1 }, "task": {} })
+    );
+    say(call, &json!({ "task": task("working") })).await;
+    let broken = asked_of_task(&mut puppet, "tasks/result").await.events();
+    broken.bytes(": nothing yet\n\n").await;
+    drop(broken);
+    let state = asked_of_task(&mut puppet, "tasks/get").await;
+    say(state, &task("input_required")).await;
+    let waiting = asked_of_task(&mut puppet, "tasks/result").await.events();
+    let related = json!({ "io.modelcontextprotocol/related-task": { "taskId": "t/1" } });
+    let mut params = json!({ "message": "Who?", "requestedSchema": { "type": "object", "properties": {} } });
+    params["_meta"] = related.clone();
+    let question = json!({ "jsonrpc": "2.0", "id": "q", "method": "elicitation/create", "params": params });
+    waiting.event(&question).await;
+
+    let mut events = answer.await.unwrap().events();
+    let question = events.message().await;
+    assert_eq!(question["params"].get("_meta"), None, "{question}");
+    client
+        .respond(&question["id"], r#""result":{"action":"decline"}"#)
+        .await;
+    let heard = loop {
+        let heard = puppet.heard().await;
+        if heard.get("result").is_some() {
+            break heard;
+        }
+    };
+    assert_eq!(
+        heard,
+        json!({ "jsonrpc": "2.0", "id": "q", "result": { "action": "decline", "_meta": related } })
+    );
+    let mut meta = related;
+    meta["x"] = json!(1);
+    waiting.result(&json!({ "content": [], "_meta": meta })).await;
+    let done = events.message().await;
+    assert_eq!(done["result"], json!({ "content": [], "_meta": { "x": 1 } }));
+}
+
+#[tokio::test]
+async fn a_cancelled_call_cancels_its_task() {
+    let mut puppet = Puppet::of_tasks().await;
+    let servers = json!({ "s": { "url": puppet.url() } });
+    let gate = Gate::start(GATEPOST, &format!("servers: {servers}")).await;
+    for era in [Era::Legacy, Era::Modern] {
+        let client = match era {
+            Era::Legacy => gate.legacy("/mcp/s").await,
+            Era::Modern => gate.modern("/mcp/s"),
+        };
+        let request = client.request_as("77", "tools/call", r#"{"name":"turn","arguments":{}}"#);
+        let address = gate.address();
+        let answer = tokio::spawn(async move { request.send(address).await.whole().await });
+        let call = puppet.turn().await;
+        say(call, &json!({ "task": task("working") })).await;
+        let waiting = asked_of_task(&mut puppet, "tasks/result").await.events();
+        match era {
+            Era::Legacy => {
+                client
+                    .notify("notifications/cancelled", r#"{"requestId":77}"#)
+                    .await;
+            }
+            Era::Modern => answer.abort(),
+        }
+        let cancel = asked_of_task(&mut puppet, "tasks/cancel").await;
+        say(cancel, &task("cancelled")).await;
+        waiting.abandoned().await;
     }
 }

@@ -96,6 +96,11 @@ impl Permitted {
             .is_some_and(|tool| tool.drops_structured(self.inbound.client.version))
     }
 
+    /// Whether a legacy server does this call only as a task (2025-11-25 basic/utilities/tasks, Tool-Level Negotiation).
+    pub(crate) fn must_be_task(&self) -> bool {
+        self.there.tool().is_some_and(|tool| tool.only_as_task)
+    }
+
     /// Whether making this call twice does no more than making it once.
     pub(crate) fn repeatable(&self) -> bool {
         match self.there.tool() {

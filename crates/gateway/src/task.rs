@@ -84,10 +84,27 @@ impl Task {
 
 /// Whether somebody's capabilities hold the tasks extension.
 pub(crate) fn declared(capabilities: &[u8]) -> bool {
-    let member = |span, key| json::object(capabilities, span).ok()?.get(capabilities, key);
-    member(Span::all(capabilities), "extensions")
-        .and_then(|extensions| member(extensions, TASKS_EXTENSION))
+    within(capabilities, &["extensions", TASKS_EXTENSION])
         .is_some_and(|value| json::kind(capabilities, value) == Some(json::Kind::Object))
+}
+
+/// Whether a legacy server's capabilities say that it can make tasks of calls.
+/// Source: MCP 2025-11-25, basic/utilities/tasks, Server Capabilities.
+pub(crate) fn made_of_calls(capabilities: &[u8]) -> bool {
+    within(capabilities, &["tasks", "requests", "tools", "call"])
+        .is_some_and(|value| json::kind(capabilities, value) == Some(json::Kind::Object))
+}
+
+/// Whether a legacy server's tool can only be called as a task.
+/// Source: MCP 2025-11-25, basic/utilities/tasks, Tool-Level Negotiation.
+pub(crate) fn is_required(tool: &[u8]) -> bool {
+    within(tool, &["execution", "taskSupport"]).is_some_and(|value| json::equals(tool, value, "required"))
+}
+
+fn within(raw: &[u8], path: &[&str]) -> Option<Span> {
+    path.iter().try_fold(Span::all(raw), |span, name| {
+        json::object(raw, span).ok()?.get(raw, name)
+    })
 }
 
 #[cfg(test)]

@@ -61,6 +61,8 @@ pub(crate) struct Tool<S = Server> {
     foreign_output: bool,
     /// Which arguments travel as headers too.
     pub(crate) headers: Option<HeaderParams>,
+    /// Its server is of 2025-11-25 and does it only as a task.
+    pub(crate) only_as_task: bool,
 }
 
 impl<S> Tool<S> {
@@ -219,6 +221,9 @@ impl<S: Source> View<S> {
         };
         let (server, name) = (Arc::clone(&member.server), Arc::clone(&member.name));
         let effects = Arc::clone(&member.effects);
+        let makes_tasks = kind == ListKind::Tools
+            && !listing.about.version.is_modern()
+            && task::made_of_calls(&listing.about.capabilities);
         for (index, item) in listing.list(kind).items.iter().enumerate() {
             if kind == ListKind::Templates {
                 match Template::new(&item.key) {
@@ -291,6 +296,7 @@ impl<S: Source> View<S> {
                             version,
                             foreign_output,
                             headers,
+                            only_as_task: makes_tasks && task::is_required(&item.raw),
                         }),
                     );
                 }

@@ -7,6 +7,7 @@ use gatepost_protocol::envelope::{Message, Request, Response};
 
 use super::{
     CallError, Cause,
+    awaited::Awaited,
     health::Guard,
     http::{Body, EventStream},
     level::InUse,
@@ -69,6 +70,7 @@ pub(crate) struct Events {
 pub(crate) enum Source {
     Pipe(PipeCall),
     Http(Box<EventStream>),
+    Task(Awaited),
 }
 
 /// A call on a pipe, with the lease that lasts as long as it.
@@ -175,6 +177,10 @@ impl Events {
     /// The next message: a notification, a question for the client, or the response, after which nothing follows. Each
     /// message starts the server's `timeout` anew. Cancel safe.
     pub(crate) async fn next(&mut self) -> Result<Message, CallError> {
+        // Whoever waits for a task asks now and then whether it goes on.
+        if self.unanswered == 0 && matches!(self.source, Source::Task(_)) {
+            return self.next_whenever().await;
+        }
         let patience = if self.unanswered > 0 {
             self.context.silence.max(CLIENT_ANSWERS_WITHIN)
         } else {
@@ -190,6 +196,7 @@ impl Events {
         let message = match (self.first.take(), &mut self.source) {
             (Some(first), _) => first,
             (None, Source::Http(stream)) => stream.next().await?,
+            (None, Source::Task(task)) => task.next().await?,
             (
                 None,
                 Source::Pipe(PipeCall {
@@ -213,6 +220,10 @@ impl Events {
         self.unanswered = self.unanswered.saturating_sub(1);
         match &mut self.source {
             Source::Http(stream) => self.context.within(stream.reply(response)).await?,
+            Source::Task(task) => {
+                task.reply(response);
+                Ok(())
+            }
             Source::Pipe(PipeCall {
                 ticket: Some(ticket), ..
             }) => {
@@ -225,11 +236,26 @@ impl Events {
 }
 
 impl Events {
+    /// Asks the server for a sign of life; nobody waits for it. A session on which nothing happens but waiting must not look
+    /// idle to its server. Source: MCP 2025-11-25, basic/utilities/ping.
+    pub(crate) fn ping(&self) {
+        match &self.source {
+            Source::Http(stream) => stream.ping(),
+            Source::Task(task) => task.ping(),
+            Source::Pipe(call) => {
+                if let Some(ticket) = &call.ticket {
+                    ticket.pipe().ping();
+                }
+            }
+        }
+    }
+
     /// Says whether the call only waits for its client, so that its session takes no place of the pool's.
     pub(crate) fn set_parked(&mut self, parked: bool) {
         let lease = match &mut self.source {
             Source::Http(stream) => stream.lease(),
             Source::Pipe(call) => call.lease.as_mut(),
+            Source::Task(task) => return task.set_parked(parked),
         };
         if let Some(lease) = lease {
             lease.set_parked(parked);
@@ -245,6 +271,7 @@ impl Events {
     pub(crate) fn put_back(&mut self, ask: Request) {
         self.unanswered = self.unanswered.saturating_sub(1);
         match &mut self.source {
+            Source::Task(task) => task.put_back(&ask),
             Source::Http(stream) => stream.put_back(&ask),
             Source::Pipe(PipeCall {
                 ticket: Some(ticket), ..

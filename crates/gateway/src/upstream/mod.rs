@@ -14,6 +14,7 @@
 //! ```
 
 mod asking;
+mod awaited;
 pub(crate) mod backoff;
 mod change;
 mod connect;

@@ -47,6 +47,8 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) params: Vec<(HeaderName, HeaderValue)>,
     /// Making it twice does no more than making it once, so it may be sent again when nobody knows whether it arrived.
     pub(crate) repeatable: bool,
+    /// It goes to a legacy server as a task, for which somebody waits.
+    pub(crate) task: bool,
     /// Answers and state that the gate knows better than the request, for a modern server.
     pub(crate) input: Option<&'a Input>,
     /// Tells a client that cancelled from one that only went away.
@@ -86,6 +88,11 @@ impl Outgoing<'_> {
             log_level: self.log_level,
         };
         let raw = request_up(self.request, &client, &up);
+        if self.task && !version.is_modern() {
+            return parsed(&raw).map_or(raw, |request| {
+                request.rewrite().param("task", &b"{}"[..]).finish()
+            });
+        }
         let Some(reference) = reference else { return raw };
         parsed(&raw).map_or(raw, |request| request.rewrite().param("ref", reference).finish())
     }

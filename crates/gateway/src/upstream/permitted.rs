@@ -58,6 +58,7 @@ impl Server {
                 .collect(),
             params,
             repeatable: permitted.repeatable(),
+            task: permitted.must_be_task(),
             input: permitted.input(),
             wish: Some(wish),
         };

@@ -24,7 +24,7 @@ use gatepost_protocol::{
 use tokio::sync::{Notify, Semaphore, broadcast};
 
 use super::{
-    CallError, Cause, Context,
+    CallError, Cause, Context, awaited,
     change::{Announcer, Change},
     connect::{Connector, Found, Way},
     facts::{Facts, can_be_asked, is_implementation, offered},
@@ -274,6 +274,9 @@ impl Server {
                 Box::pin(self.tell_level(lease.session(), level, alone)).await
             }
         };
+        if out.task {
+            return Box::pin(awaited::call(lease, exclusive, level, out, &self.context)).await;
+        }
         session::call(lease, exclusive, level, out, &self.context).await
     }
 
@@ -416,6 +419,7 @@ impl Server {
             repeatable: request
                 .known_method()
                 .is_some_and(|method| method.facts().repeatable),
+            task: false,
             input: None,
             wish: None,
         }

@@ -101,6 +101,32 @@ pub(crate) async fn call(
     }
 }
 
+/// Sends a call on a session whose lease is in other hands.
+pub(crate) async fn begin(
+    session: &Session,
+    out: &Outgoing<'_>,
+    context: &Waiting,
+) -> Result<Incoming, CallError> {
+    match &session.link {
+        Link::Http(http) => http.call(out, None, None).await,
+        Link::Pipe(pipe) => {
+            let version = session.facts.version;
+            let sent = context
+                .within(pipe.call(out.own(), |id| out.compose_with_trace(version, id)))
+                .await?;
+            let call = PipeCall {
+                ticket: Some(sent.map_err(|fault| context.fault(fault, false))?),
+                lease: None,
+                exclusive: false,
+                level: None,
+                closing_cancels: out.version.is_modern() || out.own(),
+                wish: out.wish.clone(),
+            };
+            call.begin(context.clone()).await
+        }
+    }
+}
+
 /// Asks a question of the gate's own on a session, whoever has leased it.
 pub(crate) async fn ask(session: &Session, out: &Outgoing<'_>, context: &Waiting) -> Result<(), CallError> {
     match &session.link {

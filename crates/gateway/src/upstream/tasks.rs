@@ -66,6 +66,7 @@ impl Server {
             headers: Vec::new(),
             params: Vec::new(),
             repeatable: true,
+            task: false,
             input: None,
             wish: None,
         };

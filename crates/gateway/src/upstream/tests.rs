@@ -324,6 +324,7 @@ impl Caller {
             headers: vec![("traceparent".parse().unwrap(), "00-a-b-01".parse().unwrap())],
             params: vec![("mcp-param-x".parse().unwrap(), "1".parse().unwrap())],
             repeatable: self.repeatable,
+            task: false,
             input: None,
             wish: None,
         }

@@ -566,6 +566,20 @@ fn tools_down() {
         V2026_07_28,
         V2026_07_28
     ));
+    for (execution, left) in [
+        (r#","execution":{"taskSupport":"required"}"#, ""),
+        (
+            r#","execution":{"taskSupport":"required","x":1}"#,
+            r#","execution":{"x":1}"#,
+        ),
+        (
+            r#","execution":{"taskSupport":"optional"}"#,
+            r#","execution":{"taskSupport":"optional"}"#,
+        ),
+    ] {
+        let tool = |execution| format!(r#"{{"name":"t"{execution}}}"#);
+        assert_eq!(down(&tool(execution), V2025_11_25, V2025_06_18), Some(tool(left)));
+    }
     let plain = r#"{"name":"t","outputSchema":{"type":"object","properties":{}}}"#;
     assert_eq!(down(plain, V2026_07_28, V2024_11_05).as_deref(), Some(plain));
     assert!(!drops_structured_content(

@@ -12,6 +12,9 @@ use crate::version::Version;
 pub fn tool_down(raw: &[u8], server: Version, client: Version) -> Option<Cow<'_, [u8]>> {
     let tool = json::object(raw, Span::all(raw)).ok()?;
     tool.get(raw, "name").and_then(|name| json::text(raw, name))?;
+    let execution = tool
+        .get(raw, "execution")
+        .and_then(|span| json::object(raw, span).ok());
     let mut edits = Rewrite::new(raw);
     if client.is_modern() {
         // `execution.taskSupport` is of 2025-11-25 only; with the tasks extension the server decides.
@@ -19,6 +22,19 @@ pub fn tool_down(raw: &[u8], server: Version, client: Version) -> Option<Cow<'_,
             edits.remove_member(&tool, "execution");
         }
         return finish(raw, &edits);
+    }
+    // What can only be a task upstream is a plain call here, because the gate waits for it (eras.md 8). A client that read
+    // `required` and finds no `tasks` capability would not call it at all. Said to nobody before 2025-11-25.
+    if let Some(execution) = &execution
+        && execution
+            .get(raw, "taskSupport")
+            .is_some_and(|support| json::equals(raw, support, "required"))
+    {
+        if execution.len() == 1 {
+            edits.remove_member(&tool, "execution");
+        } else {
+            edits.remove_member(execution, "taskSupport");
+        }
     }
     let mut properties: Vec<Members> = Vec::new();
     if client < server {

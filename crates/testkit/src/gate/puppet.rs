@@ -48,6 +48,15 @@ pub struct Writer {
 impl Puppet {
     /// Starts a server of `era` on a free port.
     pub async fn start(era: Era) -> Self {
+        Self::start_as(era, false).await
+    }
+
+    /// Starts a server of 2025-11-25 whose tool is called as a task only. What is asked of its tasks are turns, too.
+    pub async fn of_tasks() -> Self {
+        Self::start_as(Era::Legacy, true).await
+    }
+
+    async fn start_as(era: Era, tasks: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await;
         let listener = listener.unwrap_or_else(|error| fail(format_args!("listen: {error}")));
         let address = listener
@@ -62,8 +71,9 @@ impl Puppet {
                 let (turning, hearing) = (turning.clone(), hearing.clone());
                 connections.spawn(async move {
                     _ = stream.set_nodelay(true);
-                    let service =
-                        service_fn(|request| respond(era, request, turning.clone(), hearing.clone()));
+                    let service = service_fn(|request| {
+                        respond((era, tasks), request, turning.clone(), hearing.clone())
+                    });
                     // How a connection ends is the gate's affair.
                     let _ = hyper::server::conn::http1::Builder::new()
                         .serve_connection(TokioIo::new(stream), service)
@@ -185,7 +195,7 @@ impl Body for Said {
 }
 
 async fn respond(
-    era: Era,
+    (era, tasks): (Era, bool),
     request: Request<Incoming>,
     turning: mpsc::UnboundedSender<Turn>,
     hearing: mpsc::UnboundedSender<Value>,
@@ -205,7 +215,7 @@ async fn respond(
         return Ok(status(StatusCode::ACCEPTED));
     }
     let method = message["method"].as_str().unwrap_or_default().to_owned();
-    if method == "tools/call" {
+    if method == "tools/call" || method.starts_with("tasks/") {
         let (answer, answered) = oneshot::channel();
         let _ = turning.send(Turn {
             headers: parts.headers,
@@ -217,10 +227,16 @@ async fn respond(
             .await
             .unwrap_or_else(|_| status(StatusCode::INTERNAL_SERVER_ERROR)));
     }
-    let Some(result) = routine(era, &method) else {
+    let Some(mut result) = routine(era, &method) else {
         let code = if era == Era::Modern { 404 } else { 200 };
         return Ok(document(code, &unknown(&id)));
     };
+    if tasks && method == "initialize" {
+        result["capabilities"]["tasks"] = json!({ "cancel": {}, "requests": { "tools": { "call": {} } } });
+    }
+    if tasks && method == "tools/list" {
+        result["tools"][0]["execution"] = json!({ "taskSupport": "required" });
+    }
     Ok(document(
         200,
         &json!({ "jsonrpc": "2.0", "id": id, "result": result }),
