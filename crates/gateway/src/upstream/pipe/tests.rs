@@ -180,6 +180,36 @@ async fn progress_goes_by_its_token_and_log_lines_only_where_they_are_certain() 
     assert_eq!(pipe.dropped.load(Relaxed), 1);
 }
 
+/// A server may still be at a call that its client has given up: what it logs then is not taken for another client's.
+#[tokio::test(start_paused = true)]
+async fn log_lines_reach_nobody_while_the_server_may_be_at_an_abandoned_call() {
+    let (pipe, mut far, announcer, _) = connect(Manners::Mute, 1000);
+    let mut changes = announcer.listen();
+    let log = r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":"x"}}"#;
+    let changed = r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#;
+    // It ends with the answer, or when the server has had time enough.
+    for answered in [true, false] {
+        let abandoned = pipe.call(false, ping).await.unwrap();
+        let id = abandoned.id();
+        let mut other = pipe.call(false, ping).await.unwrap();
+        drop(abandoned);
+        far.say(log).await;
+        if answered {
+            far.answer(id).await;
+        } else {
+            // Everything before it has been heard.
+            far.say(changed).await;
+            changes.recv().await.unwrap();
+            tokio::time::sleep(LEFT_FOR).await;
+        }
+        far.say(log).await;
+        far.answer(other.id()).await;
+        assert_eq!(method(&other.next().await.unwrap()), "notifications/message");
+        assert_eq!(method(&other.next().await.unwrap()), "response");
+    }
+    assert_eq!(pipe.dropped.load(Relaxed), 2);
+}
+
 #[tokio::test]
 async fn progress_of_unknown_tokens_is_dropped_and_counted() {
     let (pipe, mut far, _, _) = connect(Manners::Mute, 1000);

@@ -206,6 +206,26 @@ async fn the_dead_are_replaced() {
     assert!(pool.peek(&Key::default()).is_none());
 }
 
+/// A parked call's session takes nobody's place; once it is over, there are no more sessions than there may be.
+#[tokio::test(start_paused = true)]
+async fn what_was_started_in_a_parked_calls_place_is_ended_again() {
+    let (pool, starter) = (pool(1), Starter::default());
+    let lease = async || {
+        pool.lease(&asking("a"), Use::Exclusive, starter.start())
+            .await
+            .unwrap()
+    };
+    let mut parked = lease().await;
+    parked.set_parked(true);
+    let second = lease().await;
+    assert_ne!(parked.session().number, second.session().number);
+    drop(parked);
+    assert_eq!(pool.sessions().len(), 1);
+    drop(second);
+    assert_eq!(pool.sessions().len(), 1, "it is kept for the next call");
+    assert_eq!(lease().await.session().number, 1);
+}
+
 /// What only this client's session knew is gone with it; who shares a session has lost nothing.
 #[tokio::test(start_paused = true)]
 async fn the_loss_of_a_clients_own_session_is_told_once() {

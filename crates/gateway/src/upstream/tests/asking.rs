@@ -116,6 +116,13 @@ async fn asked(events: &mut Events) {
     }
 }
 
+async fn question(events: &mut Events) -> Request {
+    match events.next().await.unwrap() {
+        Message::Request(question) => question,
+        other => panic!("{other:?}"),
+    }
+}
+
 async fn over(events: &mut Events) {
     assert!(matches!(events.next().await.unwrap(), Message::Response(_)));
 }
@@ -150,16 +157,47 @@ async fn a_question_that_a_call_leaves_unanswered_is_for_the_next_one() {
     let server = stage.backend.server("");
     let caller = Caller::asking();
     let mut first = stage.begin(&caller, &server).await;
-    stage.say(0, ASK);
+    stage.ask_beside(0);
+    let question = question(&mut first).await;
     stage.finish(0);
-    let Message::Request(question) = first.next().await.unwrap() else {
-        panic!("a question")
-    };
     over(&mut first).await;
     first.put_back(question);
     drop(first);
     let mut second = streaming(caller.call(&server).await.unwrap());
     asked(&mut second).await;
+}
+
+/// It was this call's, and nobody else's.
+#[tokio::test]
+async fn a_question_on_a_calls_own_stream_ends_with_it() {
+    let stage = Stage::new().await;
+    let server = stage.backend.server(", pool: { max: 1 }");
+    let caller = Caller::asking();
+    let mut first = stage.begin(&caller, &server).await;
+    let second = stage.begin(&caller, &server).await;
+    assert_eq!(stage.sessions()[0], stage.sessions()[1]);
+    stage.say(0, ASK);
+    stage.finish(0);
+    let question = question(&mut first).await;
+    over(&mut first).await;
+    first.put_back(question);
+    let refused = stage.answered(0).await;
+    assert!(refused.contains("-32603"), "{refused}");
+    drop(second);
+}
+
+/// The server may still be at the first call, so what it asks then need not be about the second.
+#[tokio::test]
+async fn a_question_after_an_abandoned_call_is_nobodys() {
+    let stage = Stage::new().await;
+    let server = stage.backend.server(", pool: { max: 1 }");
+    let caller = Caller::asking();
+    let first = stage.begin(&caller, &server).await;
+    let _second = stage.begin(&caller, &server).await;
+    drop(first);
+    stage.ask_beside(1);
+    let refused = stage.answered(0).await;
+    assert!(refused.contains("-32603"), "{refused}");
 }
 
 /// Nobody can tell whose the question is: it is refused, and from then on the server gets a session for each call.
@@ -168,7 +206,7 @@ async fn a_server_that_asks_beside_its_calls_has_one_call_on_each_session() {
     let stage = Stage::new().await;
     let server = stage.backend.server(", pool: { max: 1 }");
     let caller = Caller::asking();
-    let first = stage.begin(&caller, &server).await;
+    let mut first = stage.begin(&caller, &server).await;
     let mut second = stage.begin(&caller, &server).await;
     stage.ask_beside(1);
     let refused = stage.answered(0).await;
@@ -177,6 +215,7 @@ async fn a_server_that_asks_beside_its_calls_has_one_call_on_each_session() {
         "{refused}"
     );
     stage.finish(0);
+    over(&mut first).await;
     drop(first);
     let waiting = tokio::time::timeout(Duration::from_millis(50), caller.call(&server)).await;
     assert!(waiting.is_err(), "the session is not shared any more");
