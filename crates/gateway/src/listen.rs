@@ -16,7 +16,7 @@ use crate::{
     catalog::ViewChange,
     conversation::Listening,
     gate::Gate,
-    inbound::Inbound,
+    inbound::{Carrier, Inbound},
     receive::request_id,
     refusal::Refusal,
     session::{ConversationId, Session},
@@ -104,24 +104,24 @@ pub(crate) async fn open(gate: &Arc<Gate>, inbound: Arc<Inbound>) -> Result<Answ
         )
     });
     let acknowledged = acknowledged(&filter, &id);
+    let farewell = farewell(&id, inbound.carrier());
     let body = stream::unfold(
-        (follow, notices, false),
-        move |(mut follow, mut notices, ended)| {
-            let (gate, cancellation, id) = (Arc::clone(&gate), Arc::clone(&cancellation), id.clone());
+        (follow, notices, Some(farewell)),
+        move |(mut follow, mut notices, farewell)| {
+            let (gate, cancellation) = (Arc::clone(&gate), Arc::clone(&cancellation));
             async move {
-                if ended {
-                    return None;
-                }
+                let farewell = farewell?;
                 tokio::select! {
                     biased;
                     () = cancellation.cancelled() => None,
-                    () = gate.until_stopping() => Some((closing(&id), (follow, notices, true))),
-                    message = follow.next() => message.map(|message| (message, (follow, notices, false))),
-                    Some(notice) = notices.next() => Some((notice, (follow, notices, false))),
+                    () = gate.until_stopping() => Some((farewell, (follow, notices, None))),
+                    message = follow.next() => message.map(|message| (vec![message], (follow, notices, Some(farewell)))),
+                    Some(notice) = notices.next() => Some((vec![notice], (follow, notices, Some(farewell)))),
                 }
             }
         },
-    );
+    )
+    .flat_map(stream::iter);
     let messages = stream::once(std::future::ready(acknowledged))
         .chain(body)
         .map(move |message| {
@@ -342,6 +342,22 @@ fn acknowledged(filter: &Filter, id: &[u8]) -> Bytes {
     ]
     .concat()
     .into()
+}
+
+/// What is said when the stream ends because the gate does. Where all messages share a channel, the end is announced as well.
+/// Source: 2026-07-28 basic/patterns/cancellation, and basic/patterns/subscriptions#Graceful Closure.
+fn farewell(id: &[u8], carrier: Carrier) -> Vec<Bytes> {
+    let mut messages = Vec::with_capacity(2);
+    if carrier == Carrier::Connection {
+        let head = br#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"#;
+        messages.push(
+            [&head[..], id, br#","reason":"the gate is stopping"}}"#]
+                .concat()
+                .into(),
+        );
+    }
+    messages.push(closing(id));
+    messages
 }
 
 /// The last message: the stream ends because the gate does. Source: 2026-07-28 basic/patterns/subscriptions#Graceful Closure.

@@ -216,6 +216,20 @@ async fn a_gate_that_stops_ends_its_streams_in_order() {
     assert!(messages.next().await.is_none());
 }
 
+#[test]
+fn the_end_of_a_stream_on_a_shared_channel_is_announced() {
+    let said: Vec<String> = farewell(b"\"m\"", Carrier::Connection)
+        .iter()
+        .map(|message| String::from_utf8_lossy(message).into_owned())
+        .collect();
+    assert_eq!(
+        said[0],
+        r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"m","reason":"the gate is stopping"}}"#
+    );
+    assert_eq!((said.len(), said[1].as_bytes()), (2, &closing(b"\"m\"")[..]));
+    assert_eq!(farewell(b"3", Carrier::Http), [closing(b"3")]);
+}
+
 #[tokio::test]
 async fn a_session_has_one_stream() {
     let rig = Rig::start("").await;
