@@ -53,6 +53,9 @@ pub enum Cause {
     /// The server broke the protocol, such as a request on a modern stream.
     #[error("broke the protocol: {0}")]
     Violation(String),
+    /// The server does not do what its client asks for, which is its right.
+    #[error("does not offer this: {0}")]
+    NotOffered(String),
     /// The server answered in a way that its client's version has no words for.
     #[error("gave an answer that this client cannot take: {0}")]
     BeyondClient(String),

@@ -343,7 +343,7 @@ impl Server {
             let granted = settled.await?.is_ok_and(|heard| about(&heard.granted));
             if !granted {
                 let text = format!("it does not tell of changes of `{uri}`");
-                return Err(self.context.error(Cause::Violation(text), true));
+                return Err(self.context.error(Cause::NotOffered(text), true));
             }
         }
         undo.0 = None;
@@ -383,7 +383,7 @@ impl Server {
         match response.error_message() {
             None => Ok(()),
             Some(text) => Err(self.context.error(
-                Cause::Violation(format!("it refused `{}`: {text}", method.name())),
+                Cause::NotOffered(format!("it refused `{}`: {text}", method.name())),
                 true,
             )),
         }
