@@ -1,0 +1,119 @@
+//! Hundreds of calls at once, of clients and servers of both eras, with equal ids and progress tokens, answered in any
+//! order, asking all at the same time: nobody ever gets another's message, and nothing is left when they are over.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "what a test sets up and cannot do without may stop it, in the functions beside the tests too"
+)]
+
+mod crowd;
+mod plan;
+mod play;
+
+use gatepost_testkit::gate::{Era, Gate, Stage, eventually};
+use serde_json::json;
+
+use crate::crowd::Crowd;
+use crate::plan::{Person, Script, Server};
+use crate::play::Play;
+
+const GATEPOST: &str = env!("CARGO_BIN_EXE_gatepost");
+
+/// Processes, and sessions for clients that can be asked, of each server.
+const POOL: usize = 3;
+
+const SERVERS: [Server; 5] = [
+    server("modern", Era::Modern, false, false),
+    server("legacy", Era::Legacy, false, false),
+    server("beside", Era::Legacy, false, true),
+    server("lines", Era::Legacy, true, true),
+    server("modernlines", Era::Modern, true, false),
+];
+
+const fn server(name: &'static str, era: Era, program: bool, aside: bool) -> Server {
+    Server {
+        name,
+        era,
+        program,
+        aside,
+    }
+}
+
+/// Of both eras by turns; every third cannot be asked, every fourth and fifth have one connection for everything.
+fn people(count: usize) -> Vec<Person> {
+    (0..count)
+        .map(|at| Person {
+            era: if at.is_multiple_of(2) {
+                Era::Legacy
+            } else {
+                Era::Modern
+            },
+            able: at % 3 != 2,
+            keeps_alive: at % 5 > 2,
+        })
+        .collect()
+}
+
+async fn play(seed: u64, slack: usize, clients: usize, calls: usize) {
+    let mut stage = Stage::default();
+    let mut configured = serde_json::Map::new();
+    for server in SERVERS {
+        let mut entry = if server.program {
+            let (command, args) = stage.program(server.era).await;
+            json!({ "command": command, "args": args })
+        } else {
+            json!({ "url": stage.http(server.era).await })
+        };
+        entry["pool"] = json!({ "max": POOL });
+        configured.insert(server.name.to_owned(), entry);
+    }
+    let configuration = format!("servers: {}", serde_json::Value::Object(configured));
+    let gate = Gate::start(GATEPOST, &configuration).await;
+    let people = people(clients);
+    let crowd = Crowd::gather(&gate, &people).await;
+    let mut play = Play::new(seed, slack, SERVERS.to_vec(), people, stage, crowd);
+    // From its first question beside a call on, the gate knows that this server needs sessions for one call each.
+    play.one_calls(0, Script::asks_once(2)).await;
+    play.all_call(calls).await;
+    let (answered, all) = play.answered();
+    assert!(
+        answered * 3 > all * 2,
+        "seed {seed}: only {answered} of {all} calls were answered"
+    );
+    eventually("nothing is in flight", async || {
+        gate.health().await["in_flight"] == 0
+    })
+    .await;
+    play.hear_what_is_there().await;
+    for (number, server) in SERVERS.iter().enumerate() {
+        let open = play.lines.iter().filter(|(at, _)| *at == number).count();
+        assert!(
+            open <= POOL + 1,
+            "seed {seed}: {open} sessions of {} are left: {:?}",
+            server.name,
+            play.lines
+        );
+    }
+    play.leave().await;
+    eventually("no session is held", async || {
+        gate.health().await["sessions_held"] == 0
+    })
+    .await;
+}
+
+/// One thing at a time: what happens is the same whenever it is run.
+#[tokio::test]
+async fn nobody_gets_anothers_message_in_lock_step() {
+    for seed in [1, 2] {
+        play(seed, 0, 8, 16).await;
+    }
+}
+
+/// Moves overtake their consequences.
+#[tokio::test]
+async fn nobody_gets_anothers_message_in_a_hurry() {
+    for (seed, slack) in [(3, 2), (4, 8), (5, 40)] {
+        play(seed, slack, 12, 24).await;
+    }
+}
