@@ -7,7 +7,9 @@
     reason = "what a test sets up and cannot do without may stop it, in the functions beside the tests too"
 )]
 
-use gatepost_testkit::gate::{Answer, Client, Era, Gate, Puppet, Writer, eventually};
+use gatepost_testkit::gate::{
+    Answer, Client, Era, Gate, Heard, Part, Puppet, Stage as Servers, Writer, eventually, within,
+};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
@@ -565,6 +567,84 @@ async fn many_calls_may_wait_on_one_server_and_others_go_on() {
     }
     eventually("nothing is in flight", async || {
         stage.gate.health().await["in_flight"] == 0
+    })
+    .await;
+}
+
+/// The next call of the program's tool, whatever else it hears before.
+async fn part(servers: &mut Servers) -> Part {
+    loop {
+        if let Heard::Call(part) = within("a call", servers.heard()).await {
+            return part;
+        }
+    }
+}
+
+/// The next answer or notification, its handshakes aside.
+async fn said(servers: &mut Servers) -> Value {
+    loop {
+        match within("a message", servers.heard()).await {
+            Heard::Said { message, .. } if message["method"] != "notifications/initialized" => {
+                return message;
+            }
+            Heard::Call(part) => panic!("an unexpected call: {}", part.message),
+            _ => {}
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_program_that_waits_leaves_the_others_their_places_and_gets_its_own_back() {
+    let mut servers = Servers::default();
+    let (command, args) = servers.program(Era::Legacy).await;
+    let configuration = json!({ "s": { "command": command, "args": args, "pool": { "max": 1 } } });
+    let gate = Gate::start(
+        GATEPOST,
+        &format!("servers: {configuration}\nasks: {{ wait: 700ms }}"),
+    )
+    .await;
+    let client = gate.modern("/mcp/s").with_capabilities(EVERYTHING);
+    let address = gate.address();
+    let calling = || {
+        let request = client.request("tools/call", &call(&json!({})));
+        tokio::spawn(async move { request.send(address).await.whole().await })
+    };
+    let first = calling();
+    let mut waiting = part(&mut servers).await;
+    waiting.say(&form(7));
+    unfinished(&first.await.unwrap());
+    // The only place of the pool is free for another call, on another process.
+    let second = calling();
+    let mut working = part(&mut servers).await;
+    assert_ne!(waiting.line.session, working.line.session);
+    // As many may wait as may work.
+    working.say(&form(8));
+    let refused = second.await.unwrap();
+    assert_eq!(refused.outcome(), (200, Some(-32603)), "{}", refused.text());
+    assert!(refused.text().contains("pool.max"), "{}", refused.text());
+    assert_eq!(said(&mut servers).await["result"], json!({ "action": "cancel" }));
+    assert_eq!(said(&mut servers).await["method"], "notifications/cancelled");
+    working.end(&json!({ "result": { "content": [] } }), false);
+    // Nobody comes for the first; its program is told so, and serves again once it is done with the call.
+    let dismissed = said(&mut servers).await;
+    assert_eq!(
+        (&dismissed["id"], &dismissed["result"]["action"]),
+        (&json!(7), &json!("cancel"))
+    );
+    assert_eq!(said(&mut servers).await["method"], "notifications/cancelled");
+    waiting.end(&json!({ "result": { "content": [] } }), false);
+    let mut seen = Vec::new();
+    for _ in 0..2 {
+        let third = calling();
+        let again = part(&mut servers).await;
+        seen.push(again.line.session);
+        again.end(&json!({ "result": { "content": [] } }), false);
+        assert_eq!(third.await.unwrap().outcome(), (200, None));
+    }
+    assert_eq!(seen[0], seen[1], "no process for each call");
+    // One for what needs no client, and one place of the pool's.
+    eventually("no process is left over", async || {
+        gate.health().await["servers"]["s"]["sessions"].as_u64().unwrap() <= 2
     })
     .await;
 }
