@@ -648,3 +648,111 @@ async fn a_program_that_waits_leaves_the_others_their_places_and_gets_its_own_ba
     })
     .await;
 }
+
+/// What a modern server's unfinished result holds.
+fn required(state: &str, more: &Value) -> Value {
+    let mut result = json!({ "resultType": "input_required", "requestState": state, "com.example/odd": [1.0],
+        "inputRequests": { "who": { "method": "elicitation/create", "params": form(1)["params"] } } });
+    for (name, value) in more.as_object().unwrap() {
+        result[name] = value.clone();
+    }
+    result
+}
+
+/// Sends a call, and has the modern server answer it with one document.
+async fn exchange(
+    gate: &Gate,
+    puppet: &mut Puppet,
+    client: &Client,
+    params: &Value,
+    result: &Value,
+) -> (Value, Answer) {
+    let request = client.request("tools/call", &call(params));
+    let address = gate.address();
+    let answer = tokio::spawn(async move { request.send(address).await.whole().await });
+    let turn = puppet.turn().await;
+    let message = turn.message.clone();
+    let writer = turn.document();
+    let text = json!({ "jsonrpc": "2.0", "id": writer.id(), "result": result }).to_string();
+    writer.bytes(text).await;
+    drop(writer);
+    (message, answer.await.unwrap())
+}
+
+#[tokio::test]
+async fn a_modern_servers_state_is_sealed_to_its_caller_and_call() {
+    let mut puppet = Puppet::start(Era::Modern).await;
+    let keys = "sealing: { keys: [\"0123456789abcdef0123456789abcdef\"] }";
+    let gate = Gate::start(GATEPOST, &configuration(&puppet, keys)).await;
+    let twin = Gate::start(GATEPOST, &configuration(&puppet, keys)).await;
+    let stranger = Gate::start(GATEPOST, &configuration(&puppet, "")).await;
+    let client = gate.modern("/mcp/s").with_capabilities(EVERYTHING);
+    for state in ["round 1 \" é".to_owned(), String::new(), "x".repeat(700_000)] {
+        let (_, answer) = exchange(
+            &gate,
+            &mut puppet,
+            &client,
+            &json!({}),
+            &required(&state, &json!({})),
+        )
+        .await;
+        let asked = unfinished(&answer);
+        let sealed = asked["requestState"].as_str().unwrap();
+        assert!(sealed != state && !sealed.is_empty(), "{sealed}");
+        assert_eq!(asked["com.example/odd"], json!([1.0]), "the rest passes as it is");
+        assert_eq!(asked["inputRequests"]["who"]["params"], form(1)["params"]);
+        let answers = again(&asked, &json!({ "who": accepted("Ann"), "odd": { "big": 1 } }));
+        // On another gate with the same keys as well, and as often as the server likes.
+        for gate in [&gate, &twin, &gate] {
+            let client = gate.modern("/mcp/s").with_capabilities(EVERYTHING);
+            let done = json!({ "resultType": "complete", "content": [] });
+            let (heard, answer) = exchange(gate, &mut puppet, &client, &answers, &done).await;
+            assert_eq!(heard["params"]["requestState"], json!(state));
+            assert_eq!(heard["params"]["inputResponses"], answers["inputResponses"]);
+            assert_eq!(answer.outcome(), (200, None), "{}", answer.text());
+        }
+        let elsewhere = stranger.modern("/mcp/s").with_capabilities(EVERYTHING);
+        let mut other = answers.clone();
+        other["arguments"] = json!({ "x": 2 });
+        for (client, params) in [(&elsewhere, &answers), (&client, &other)] {
+            let refused = client.ask("tools/call", &call(params)).await;
+            assert_eq!(refused.outcome(), (200, Some(-32602)), "{}", refused.text());
+        }
+    }
+    // Without a state an answer belongs to a first call, and is the server's to judge.
+    let first = json!({ "inputResponses": { "who": accepted("Ann") } });
+    let done = json!({ "resultType": "complete", "content": [] });
+    let (heard, _) = exchange(&gate, &mut puppet, &client, &first, &done).await;
+    assert_eq!(heard["params"]["inputResponses"], first["inputResponses"]);
+    assert!(heard["params"].get("requestState").is_none());
+}
+
+#[tokio::test]
+async fn a_modern_server_that_asks_for_too_much_is_named() {
+    let mut puppet = Puppet::start(Era::Modern).await;
+    let gate = Gate::start(GATEPOST, &configuration(&puppet, "")).await;
+    let client = gate.modern("/mcp/s").with_capabilities(r#"{"elicitation":{}}"#);
+    for (result, why) in [
+        (
+            required(
+                "s",
+                &json!({ "inputRequests": { "r": { "method": "roots/list" } } }),
+            ),
+            "roots/list",
+        ),
+        (
+            required(
+                "s",
+                &json!({ "inputRequests": { "r": { "method": "tools/list" } } }),
+            ),
+            "tools/list",
+        ),
+        (required("s", &json!({ "inputRequests": [] })), "not an object"),
+        (json!({ "resultType": "input_required" }), "asks for nothing"),
+    ] {
+        let (_, answer) = exchange(&gate, &mut puppet, &client, &json!({}), &result).await;
+        assert_eq!(answer.outcome(), (200, Some(-32603)), "{}", answer.text());
+        assert_eq!(answer.json()["error"]["data"]["server"], "s");
+        assert!(answer.text().contains(why), "{}", answer.text());
+    }
+}
