@@ -326,3 +326,173 @@ async fn a_cancelled_call_cancels_its_task() {
         waiting.abandoned().await;
     }
 }
+
+#[tokio::test]
+async fn a_modern_servers_tool_that_is_only_a_task_is_a_plain_call_for_a_legacy_client() {
+    let fixture = Fixture::start(Speaks::Modern, Transport::Http).await.unwrap();
+    let servers = json!({ "s": { "url": fixture.url } });
+    let gate = Gate::start(GATEPOST, &format!("servers: {servers}")).await;
+    let client = Client::legacy_of(gate.address(), "/mcp", "2025-06-18", r#"{"elicitation":{}}"#).await;
+    let failed = client.call("s__failing_job", "{}").await.json();
+    assert_eq!(failed["result"]["isError"], true, "{failed}");
+    assert_eq!(failed["result"].get("resultType"), None);
+
+    // It asks before it becomes a task.
+    let mut events = client.begin("s__test_tool_with_task", "{}").await.events();
+    let question = events.message().await;
+    assert_eq!(question["method"], "elicitation/create", "{question}");
+    let answer = r#""result":{"action":"accept","content":{"name":"Bob"}}"#;
+    client.respond(&question["id"], answer).await;
+    let done = events.message().await;
+    assert_eq!(done["result"]["content"][0]["text"], "Worked for Bob", "{done}");
+}
+
+/// Refuses a call because it must be a task.
+async fn refuse_plain(turn: Turn) {
+    let declared = &turn.message["params"]["_meta"]["io.modelcontextprotocol/clientCapabilities"];
+    assert_eq!(declared.get("extensions"), None);
+    let writer = turn.document();
+    let required = json!({ "extensions": { "io.modelcontextprotocol/tasks": {} } });
+    let error = json!({ "code": -32021, "message": "a task", "data": { "requiredCapabilities": required } });
+    let answer = json!({ "jsonrpc": "2.0", "id": writer.id(), "error": error });
+    writer.bytes(answer.to_string()).await;
+}
+
+/// What the modern puppet says of its task.
+fn modern_task(more: &Value) -> Value {
+    let mut task = json!({ "resultType": "complete", "taskId": "t/1", "createdAt": "2026-07-28T00:00:00Z",
+        "lastUpdatedAt": "2026-07-28T00:00:00Z", "ttlMs": null, "pollIntervalMs": 1 });
+    for (name, value) in more.as_object().unwrap() {
+        task[name] = value.clone();
+    }
+    task
+}
+
+/// The next thing that a modern server's task is asked, which must be this, with the extension declared.
+async fn polled(puppet: &mut Puppet, method: &str) -> Turn {
+    let turn = puppet.turn().await;
+    assert_eq!(turn.message["method"], method, "{}", turn.message);
+    assert_eq!(turn.message["params"]["taskId"], "t/1");
+    assert_eq!(turn.headers["mcp-name"], "t/1");
+    let declared = &turn.message["params"]["_meta"]["io.modelcontextprotocol/clientCapabilities"];
+    assert_eq!(
+        declared["extensions"],
+        json!({ "io.modelcontextprotocol/tasks": {} })
+    );
+    turn
+}
+
+#[tokio::test]
+async fn a_modern_servers_task_asks_a_legacy_client_and_ends_as_its_call() {
+    let mut puppet = Puppet::start(Era::Modern).await;
+    let servers = json!({ "s": { "url": puppet.url() } });
+    let gate = Gate::start(GATEPOST, &format!("servers: {servers}")).await;
+    let client = Client::legacy_of(gate.address(), "/mcp/s", "2025-11-25", FORMS).await;
+    let address = gate.address();
+    let begin = || {
+        let request = client.request_as("77", "tools/call", r#"{"name":"turn","arguments":{"x":1}}"#);
+        tokio::spawn(async move { request.send(address).await })
+    };
+    let answer = begin();
+    refuse_plain(puppet.turn().await).await;
+    let call = puppet.turn().await;
+    assert_eq!(call.message["params"]["arguments"], json!({ "x": 1 }));
+    say(
+        call,
+        &modern_task(&json!({ "resultType": "task", "status": "working" })),
+    )
+    .await;
+    say(
+        polled(&mut puppet, "tasks/get").await,
+        &modern_task(&json!({ "status": "working" })),
+    )
+    .await;
+    let form = |message: &str| {
+        json!({ "method": "elicitation/create", "params": { "mode": "form", "message": message,
+            "requestedSchema": { "type": "object", "properties": {} } } })
+    };
+    let asks = json!({ "status": "input_required", "inputRequests": { "a": form("first") } });
+    say(polled(&mut puppet, "tasks/get").await, &modern_task(&asks)).await;
+    let mut events = answer.await.unwrap().events();
+    let question = events.message().await;
+    assert_eq!(question["params"]["message"], "first", "{question}");
+    client
+        .respond(&question["id"], r#""result":{"action":"decline"}"#)
+        .await;
+    let update = polled(&mut puppet, "tasks/update").await;
+    assert_eq!(
+        update.message["params"]["inputResponses"],
+        json!({ "a": { "action": "decline" } })
+    );
+    say(update, &json!({ "resultType": "complete" })).await;
+    // The server may show for a while what was answered already.
+    let asks = json!({ "status": "input_required", "inputRequests": { "a": form("first") } });
+    say(polled(&mut puppet, "tasks/get").await, &modern_task(&asks)).await;
+    let asks =
+        json!({ "status": "input_required", "inputRequests": { "a": form("first"), "b": form("second") } });
+    say(polled(&mut puppet, "tasks/get").await, &modern_task(&asks)).await;
+    let question = events.message().await;
+    assert_eq!(question["params"]["message"], "second", "{question}");
+    client
+        .respond(&question["id"], r#""result":{"action":"cancel"}"#)
+        .await;
+    let update = polled(&mut puppet, "tasks/update").await;
+    assert_eq!(
+        update.message["params"]["inputResponses"],
+        json!({ "b": { "action": "cancel" } })
+    );
+    say(update, &json!({ "resultType": "complete" })).await;
+    let done = json!({ "status": "completed", "result": { "content": [], "_meta": { "x": 1 } } });
+    say(polled(&mut puppet, "tasks/get").await, &modern_task(&done)).await;
+    let done = events.message().await;
+    assert_eq!(
+        done,
+        json!({ "jsonrpc": "2.0", "id": 77, "result": { "content": [], "_meta": { "x": 1 } } })
+    );
+
+    // A protocol error is the call's own.
+    let answer = begin();
+    refuse_plain(puppet.turn().await).await;
+    say(
+        puppet.turn().await,
+        &modern_task(&json!({ "resultType": "task", "status": "working" })),
+    )
+    .await;
+    let failed = json!({ "status": "failed", "error": { "code": -32000, "message": "no", "data": 1 } });
+    say(polled(&mut puppet, "tasks/get").await, &modern_task(&failed)).await;
+    let failed = answer.await.unwrap().whole().await.json();
+    assert_eq!(
+        failed["error"],
+        json!({ "code": -32000, "message": "no", "data": 1 })
+    );
+
+    // Whoever cancels the call cancels the task, also while it is asked something.
+    for asks in [false, true] {
+        let answer = begin();
+        refuse_plain(puppet.turn().await).await;
+        say(
+            puppet.turn().await,
+            &modern_task(&json!({ "resultType": "task", "status": "working" })),
+        )
+        .await;
+        let state = polled(&mut puppet, "tasks/get").await;
+        if asks {
+            let asks = json!({ "status": "input_required", "inputRequests": { "a": form("first") } });
+            say(state, &modern_task(&asks)).await;
+            answer.await.unwrap().events().message().await;
+            client
+                .notify("notifications/cancelled", r#"{"requestId":77}"#)
+                .await;
+        } else {
+            client
+                .notify("notifications/cancelled", r#"{"requestId":77}"#)
+                .await;
+            drop(state);
+        }
+        say(
+            polled(&mut puppet, "tasks/cancel").await,
+            &json!({ "resultType": "complete" }),
+        )
+        .await;
+    }
+}

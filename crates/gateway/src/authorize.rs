@@ -12,7 +12,7 @@ use crate::{
     inbound::{Cancellation, Client, Inbound, Trace},
     refusal::Refusal,
     resolve::{Resolved, Target, There},
-    upstream::Server,
+    upstream::{Polled, Server},
 };
 
 /// Proof that this principal may make this call, through this endpoint, now. Only [`authorize`] makes it, and
@@ -29,6 +29,8 @@ pub struct Permitted {
     there: There,
     /// Rare, so it takes no more room than it must.
     input: Option<Box<Input>>,
+    /// The call has become this task, and somebody waits for it here.
+    task: Option<Box<Polled>>,
 }
 
 /// What the gate answers by itself, and what a server answers.
@@ -72,6 +74,21 @@ impl Permitted {
     /// Adds that.
     pub(crate) fn bring(&mut self, input: Option<Input>) {
         self.input = input.map(Box::new);
+    }
+
+    /// Whether the call has become a task that goes on.
+    pub(crate) fn has_task(&self) -> bool {
+        self.task.is_some()
+    }
+
+    /// That task.
+    pub(crate) fn take_task(&mut self) -> Option<Box<Polled>> {
+        self.task.take()
+    }
+
+    /// Keeps it, unless it has ended.
+    pub(crate) fn keep_task(&mut self, task: Box<Polled>) {
+        self.task = (!task.has_ended()).then_some(task);
     }
 
     /// Who asks.
@@ -132,6 +149,7 @@ pub fn authorize(resolved: Resolved) -> Result<Fork, Refusal> {
         inbound,
         there,
         input: None,
+        task: None,
     }))
 }
 

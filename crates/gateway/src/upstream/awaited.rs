@@ -24,7 +24,7 @@ use super::{
     CallError, Cause,
     incoming::{Events, Incoming, Source, Waiting, response_of},
     level::InUse,
-    outgoing::{Outgoing, Wish},
+    outgoing::{AsTask, Outgoing, Wish},
     pool::Lease,
     session::{self, Session},
 };
@@ -34,9 +34,9 @@ const RELATED_TASK: &str = "io.modelcontextprotocol/related-task";
 /// The pause before a task is asked for again after the answer broke off: between these, if the server says how long.
 const PAUSE: std::ops::RangeInclusive<Duration> = Duration::from_millis(200)..=Duration::from_secs(30);
 /// The same, if it does not.
-const USUAL_PAUSE: Duration = Duration::from_secs(1);
+pub(super) const USUAL_PAUSE: Duration = Duration::from_secs(1);
 /// How often in a row the server may fail to say how the task is.
-const FAILURES: u32 = 5;
+pub(super) const FAILURES: u32 = 5;
 /// How long a task that nobody waits for may keep a session that serves no other call.
 const ABANDONED_FOR: Duration = Duration::from_secs(10);
 
@@ -50,7 +50,7 @@ pub(crate) struct Awaited {
 /// What the caller wants meanwhile.
 enum Order {
     Reply(Bytes),
-    PutBack(Request),
+    PutBack(Box<Request>),
     Parked(bool),
     Ping,
 }
@@ -115,7 +115,7 @@ impl Awaited {
 
     /// Takes back a question that stays unanswered.
     pub(super) fn put_back(&self, question: &Request) {
-        self.order(Order::PutBack(question.clone()));
+        self.order(Order::PutBack(Box::new(question.clone())));
     }
 
     /// Asks the server for a sign of life.
@@ -153,7 +153,7 @@ struct Driver {
 
 /// What became of waiting.
 enum End {
-    Response(Response),
+    Response(Box<Response>),
     Failed(CallError),
     /// Nobody waits any more.
     Left,
@@ -163,7 +163,7 @@ impl Driver {
     async fn run(mut self) {
         let end = self.drive().await;
         let said = match end {
-            End::Response(response) => Ok(Message::Response(response)),
+            End::Response(response) => Ok(Message::Response(*response)),
             End::Failed(error) => Err(error),
             End::Left => return self.leave().await,
         };
@@ -194,7 +194,7 @@ impl Driver {
             let broken = match self.result().await {
                 End::Failed(error) if may_go_on(&error) => error,
                 End::Failed(error) => return End::Failed(self.lasting(error)),
-                End::Response(response) => return End::Response(Self::plain(response)),
+                End::Response(response) => return End::Response(Box::new(Self::plain(*response))),
                 End::Left => return End::Left,
             };
             if let Some(end) = self.look(broken).await {
@@ -209,7 +209,7 @@ impl Driver {
             return End::Left;
         };
         let begun = {
-            let out = self.asked.about(&request);
+            let out = self.asked.about(&request, AsTask::No);
             let beginning = session::begin(&self.session, &out, &self.context);
             tokio::select! {
                 begun = beginning => begun,
@@ -225,9 +225,11 @@ impl Driver {
     /// Hands over what comes, until the response.
     async fn follow(&mut self, incoming: Incoming, may_leave: bool) -> End {
         let mut events = match incoming {
-            Incoming::Whole(response) => return End::Response(response),
+            Incoming::Whole(response) => return End::Response(Box::new(response)),
             partial @ Incoming::Partial(_) => {
-                return response_of(partial).await.map_or_else(End::Failed, End::Response);
+                return response_of(partial)
+                    .await
+                    .map_or_else(End::Failed, |response| End::Response(Box::new(response)));
             }
             Incoming::Events(events) => events,
         };
@@ -252,7 +254,7 @@ impl Driver {
                 message = heard => message,
             };
             let message = match message {
-                Ok(Message::Response(response)) => return End::Response(response),
+                Ok(Message::Response(response)) => return End::Response(Box::new(response)),
                 Ok(message) => unrelated(message),
                 Err(error) => return End::Failed(error),
             };
@@ -275,7 +277,7 @@ impl Driver {
         match order {
             Order::Reply(answer) => events.reply(self.related(answer)).await,
             Order::PutBack(question) => {
-                events.put_back(question);
+                events.put_back(*question);
                 Ok(())
             }
             Order::Ping => {
@@ -316,7 +318,7 @@ impl Driver {
     }
 
     async fn ask(&self, request: &Request) -> Result<Response, CallError> {
-        let out = self.asked.about(request);
+        let out = self.asked.about(request, AsTask::No);
         let incoming = session::begin(&self.session, &out, &self.context).await?;
         self.context.within(response_of(incoming)).await?
     }
@@ -348,17 +350,7 @@ impl Driver {
 
     /// A question of the gate's own about the task.
     fn about(&self, method: Method) -> Option<Request> {
-        let params = ObjectWriter::new().raw("taskId", self.task.as_ref()?).finish();
-        let raw = ObjectWriter::new()
-            .text("jsonrpc", "2.0")
-            .raw("id", b"0")
-            .text("method", method.name())
-            .raw("params", &params)
-            .finish();
-        match Message::parse(raw.into(), Strictness::Server) {
-            Ok(Message::Request(request)) => Some(request),
-            _ => None,
-        }
+        about(self.task.as_ref()?, method)
     }
 
     /// What happened after the server had begun: the call must not be made again, whatever it was.
@@ -403,8 +395,23 @@ impl Driver {
     }
 }
 
+/// A question about the task with this id, a raw JSON string.
+pub(super) fn about(task: &[u8], method: Method) -> Option<Request> {
+    let params = ObjectWriter::new().raw("taskId", task).finish();
+    let raw = ObjectWriter::new()
+        .text("jsonrpc", "2.0")
+        .raw("id", b"0")
+        .text("method", method.name())
+        .raw("params", &params)
+        .finish();
+    match Message::parse(raw.into(), Strictness::Server) {
+        Ok(Message::Request(request)) => Some(request),
+        _ => None,
+    }
+}
+
 /// Whether the task may well go on although waiting for it ended so.
-fn may_go_on(error: &CallError) -> bool {
+pub(super) fn may_go_on(error: &CallError) -> bool {
     matches!(
         error.cause,
         Cause::Timeout(_)
@@ -471,7 +478,8 @@ fn unrelated(message: Message) -> Message {
 // === impl Asked ===
 
 /// A call that outlives whoever asked for it.
-struct Asked {
+#[derive(Clone)]
+pub(super) struct Asked {
     request: Request,
     name: Option<String>,
     version: Version,
@@ -485,7 +493,7 @@ struct Asked {
 }
 
 impl Asked {
-    fn of(out: &Outgoing<'_>) -> Self {
+    pub(super) fn of(out: &Outgoing<'_>) -> Self {
         Self {
             request: out.request.clone(),
             name: out.name.map(str::to_owned),
@@ -514,18 +522,18 @@ impl Asked {
             headers: self.headers.clone(),
             params: Vec::new(),
             repeatable: false,
-            task: true,
+            task: AsTask::Param,
             input: None,
             wish: None,
         }
     }
 
     /// A question about its task, from the same client.
-    fn about<'a>(&'a self, request: &'a Request) -> Outgoing<'a> {
+    pub(super) fn about<'a>(&'a self, request: &'a Request, task: AsTask) -> Outgoing<'a> {
         Outgoing {
             request,
             name: None,
-            task: false,
+            task,
             ..self.out()
         }
     }

@@ -29,6 +29,7 @@ mod level;
 mod outgoing;
 mod permitted;
 mod pipe;
+mod polled;
 mod pool;
 mod process;
 mod server;
@@ -44,8 +45,9 @@ pub use context::ContextError;
 pub use error::{CallError, Cause};
 pub(crate) use facts::Facts;
 pub use health::{Health, HealthState};
-pub(crate) use incoming::{Events, Incoming, Partial, response_of};
+pub(crate) use incoming::{Events, Incoming, LateAnswers, Partial, response_of};
 pub use permitted::Called;
+pub(crate) use polled::Polled;
 pub use server::Server;
 pub(crate) use tasks::TaskNotices;
 

@@ -6,10 +6,10 @@ use bytes::Bytes;
 use gatepost_policy::Principal;
 use gatepost_protocol::{
     envelope::{Message, Request},
-    json::{self, Span, Strictness},
+    json::{self, ObjectWriter, Span, Strictness},
     method::Method,
     rewrite::Rewrite,
-    translate::{ClientSide, InputUp, UpCall, client_capabilities_up, request_up},
+    translate::{ClientSide, InputUp, TASKS_EXTENSION, UpCall, client_capabilities_up, request_up},
     version::Version,
 };
 use http::{HeaderName, HeaderValue};
@@ -20,6 +20,17 @@ use crate::bridge::replay::Input;
 pub(crate) trait Wish: Send + Sync {
     /// True once it did.
     fn is_cancelled(&self) -> bool;
+}
+
+/// Whether a request may become a task on its server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AsTask {
+    /// Unless its client says so itself.
+    No,
+    /// It must: a legacy server is told so (2025-11-25 basic/utilities/tasks, Creating Tasks).
+    Param,
+    /// A modern server is told that it may, and which task is spoken of.
+    Extension,
 }
 
 /// One request on its way to a server.
@@ -47,8 +58,8 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) params: Vec<(HeaderName, HeaderValue)>,
     /// Making it twice does no more than making it once, so it may be sent again when nobody knows whether it arrived.
     pub(crate) repeatable: bool,
-    /// It goes to a legacy server as a task, for which somebody waits.
-    pub(crate) task: bool,
+    /// Whether it may become a task, for which somebody then waits.
+    pub(crate) task: AsTask,
     /// Answers and state that the gate knows better than the request, for a modern server.
     pub(crate) input: Option<&'a Input>,
     /// Tells a client that cancelled from one that only went away.
@@ -80,7 +91,11 @@ impl Outgoing<'_> {
             }),
         };
         let crosses = version.is_modern() && !self.version.is_modern() && !self.own();
-        let capabilities = crosses.then(|| client_capabilities_up(self.capabilities, self.version, version));
+        let mut capabilities =
+            crosses.then(|| client_capabilities_up(self.capabilities, self.version, version));
+        if let Some(capabilities) = capabilities.as_mut().filter(|_| self.task == AsTask::Extension) {
+            *capabilities = with_tasks(capabilities);
+        }
         let client = ClientSide {
             version: self.version,
             capabilities: capabilities.as_deref().unwrap_or(self.capabilities),
@@ -88,7 +103,7 @@ impl Outgoing<'_> {
             log_level: self.log_level,
         };
         let raw = request_up(self.request, &client, &up);
-        if self.task && !version.is_modern() {
+        if self.task == AsTask::Param && !version.is_modern() {
             return parsed(&raw).map_or(raw, |request| {
                 request.rewrite().param("task", &b"{}"[..]).finish()
             });
@@ -144,6 +159,25 @@ impl Outgoing<'_> {
     pub(crate) fn method(&self) -> Option<Method> {
         self.request.known_method()
     }
+}
+
+/// Capabilities with the tasks extension among them.
+fn with_tasks(capabilities: &[u8]) -> Vec<u8> {
+    let Ok(members) = json::object(capabilities, Span::all(capabilities)) else {
+        return capabilities.to_vec();
+    };
+    let extensions = members
+        .get(capabilities, "extensions")
+        .and_then(|span| json::object(capabilities, span).ok());
+    let mut edits = Rewrite::new(capabilities);
+    match &extensions {
+        Some(extensions) => edits.set_member(extensions, TASKS_EXTENSION, &b"{}"[..]),
+        None => {
+            let tasks = ObjectWriter::new().raw(TASKS_EXTENSION, b"{}").finish();
+            edits.set_member(&members, "extensions", tasks);
+        }
+    }
+    edits.finish().into()
 }
 
 fn parsed(raw: &Bytes) -> Option<Request> {

@@ -7,7 +7,8 @@ use http::{HeaderName, HeaderValue};
 
 use super::{
     CallError, Incoming,
-    outgoing::{Outgoing, Wish},
+    outgoing::{AsTask, Outgoing, Wish},
+    polled::wants_task,
     server::{Server, TellAs},
 };
 use crate::{
@@ -24,25 +25,48 @@ pub struct Called {
 impl Server {
     /// Sends a permitted call and gives what comes back as soon as there is something. Ids and progress tokens in it are
     /// this server's, not the client's. The proof is used up, and comes back with the answer.
-    pub async fn call(&self, permitted: Permitted) -> Called {
-        let outcome = self.send_permitted(&permitted).await;
+    pub async fn call(&self, mut permitted: Permitted) -> Called {
+        if permitted.has_task() {
+            let outcome = Box::pin(self.go_on_with_task(&mut permitted)).await;
+            return Called { permitted, outcome };
+        }
+        let task = if permitted.must_be_task() {
+            AsTask::Param
+        } else {
+            AsTask::No
+        };
+        let mut outcome = self.send_permitted(&permitted, task).await;
+        if let Ok(incoming) = &outcome
+            && wants_task(&permitted, incoming)
+        {
+            // Rare and large, so it must not make room in every call's future.
+            outcome = Box::pin(self.call_as_task(&mut permitted)).await;
+        }
         Called { permitted, outcome }
     }
 
-    async fn send_permitted(&self, permitted: &Permitted) -> Result<Incoming, CallError> {
-        let client = permitted.client();
-        let mut params = Vec::new();
+    pub(super) async fn send_permitted(
+        &self,
+        permitted: &Permitted,
+        task: AsTask,
+    ) -> Result<Incoming, CallError> {
+        let mut out = Self::outgoing(permitted, task);
         if let Some(wanted) = permitted.header_params()
             && self.known().is_some_and(|facts| facts.era() == Era::Modern)
         {
             wanted.emit(permitted.request().param_raw("arguments"), |name, value| {
                 if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
-                    params.push((name, value));
+                    out.params.push((name, value));
                 }
             });
         }
+        self.send(&out).await
+    }
+
+    pub(super) fn outgoing(permitted: &Permitted, task: AsTask) -> Outgoing<'_> {
+        let client = permitted.client();
         let wish: Arc<dyn Wish> = Arc::<Cancellation>::clone(permitted.cancellation());
-        let out = Outgoing {
+        Outgoing {
             request: permitted.request(),
             name: permitted.original_name(),
             version: client.version,
@@ -56,13 +80,12 @@ impl Server {
                 .parts()
                 .map(|(name, value)| (name, value.clone()))
                 .collect(),
-            params,
+            params: Vec::new(),
             repeatable: permitted.repeatable(),
-            task: permitted.must_be_task(),
+            task,
             input: permitted.input(),
             wish: Some(wish),
-        };
-        self.send(&out).await
+        }
     }
 
     /// Passes on a client's notification, on that client's own session with the server only: one that was made for its

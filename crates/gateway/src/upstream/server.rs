@@ -31,7 +31,7 @@ use super::{
     health::{Guard, Health, HealthState, Pulse},
     http::ModernServer,
     incoming::{Incoming, Waiting, response_of},
-    outgoing::Outgoing,
+    outgoing::{AsTask, Outgoing},
     pool::{Key, Lease, Pool, Use},
     session::{self, Session},
     watch::Heard,
@@ -274,7 +274,7 @@ impl Server {
                 Box::pin(self.tell_level(lease.session(), level, alone)).await
             }
         };
-        if out.task {
+        if out.task == AsTask::Param {
             return Box::pin(awaited::call(lease, exclusive, level, out, &self.context)).await;
         }
         session::call(lease, exclusive, level, out, &self.context).await
@@ -419,7 +419,7 @@ impl Server {
             repeatable: request
                 .known_method()
                 .is_some_and(|method| method.facts().repeatable),
-            task: false,
+            task: AsTask::No,
             input: None,
             wish: None,
         }

@@ -15,7 +15,7 @@ use gatepost_protocol::{
 use super::{
     CallError,
     incoming::Waiting,
-    outgoing::Outgoing,
+    outgoing::{AsTask, Outgoing},
     pool::{Lease, Use},
     server::{Manner, Server},
     session::{Link, Session},
@@ -66,7 +66,7 @@ impl Server {
             headers: Vec::new(),
             params: Vec::new(),
             repeatable: true,
-            task: false,
+            task: AsTask::No,
             input: None,
             wish: None,
         };

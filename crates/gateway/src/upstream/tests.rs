@@ -36,7 +36,7 @@ use super::{
     CallError, Cause, Change, Clients, Context, Incoming, Server,
     context::{own_info, trusting},
     incoming::{Events, response_of},
-    outgoing::Outgoing,
+    outgoing::{AsTask, Outgoing},
 };
 use crate::{Module, Serving};
 
@@ -324,7 +324,7 @@ impl Caller {
             headers: vec![("traceparent".parse().unwrap(), "00-a-b-01".parse().unwrap())],
             params: vec![("mcp-param-x".parse().unwrap(), "1".parse().unwrap())],
             repeatable: self.repeatable,
-            task: false,
+            task: AsTask::No,
             input: None,
             wish: None,
         }

@@ -58,10 +58,8 @@ pub enum ResultProblem {
     /// `input_required`: no answer yet. Whoever called decides how the questions reach the client.
     #[error("the server asks for input (`input_required`)")]
     Unfinished,
-    /// `task`, for a client that did not declare tasks.
-    #[error(
-        "the server made a task of the call, which this gate cannot yet wait for on behalf of a client of a version with sessions"
-    )]
+    /// `task`, for a client that did not declare tasks. (Where the gate declares them itself, it waits for the task.)
+    #[error("the server made a task of the call, although its client did not declare that it takes any")]
     TaskForLegacy,
 }
 
