@@ -3,6 +3,8 @@
 //!
 //! Source: `docs/eras.md` 5.4.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use gatepost_protocol::{
@@ -11,12 +13,21 @@ use gatepost_protocol::{
     error::{INVALID_PARAMS, METHOD_NOT_FOUND, error_response, result_response},
 };
 
-use crate::{gate::Gate, inbound::Client, receive::request_id, upstream::Server};
+use crate::{
+    gate::Gate,
+    inbound::Client,
+    receive::request_id,
+    upstream::{LateAnswers, Server},
+};
+
+/// How long a client may take to answer a question whose call has ended (`docs/eras.md` 5.3).
+const ANSWERED_WITHIN: Duration = Duration::from_secs(600);
 
 /// The questions that one client has yet to answer.
 #[derive(Default)]
 pub(crate) struct Straight {
     open: FuturesUnordered<BoxFuture<'static, Option<Bytes>>>,
+    late: Option<LateAnswers>,
 }
 
 /// What becomes of a question.
@@ -34,6 +45,12 @@ impl Straight {
             Some(answer) => answer,
             None => std::future::pending().await,
         }
+    }
+
+    /// What is still open when the call ends goes up all the same, this way: it was put to the client's newest call and may be
+    /// about another.
+    pub(crate) fn outlive(&mut self, late: LateAnswers) {
+        self.late = Some(late);
     }
 
     /// Puts a server's question.
@@ -88,5 +105,24 @@ impl Straight {
             Some(answer.rewrite().id(server_id.to_vec()).finish())
         }));
         Put::Down(message)
+    }
+}
+
+impl Drop for Straight {
+    fn drop(&mut self) {
+        let Some(late) = self.late.take().filter(|_| !self.open.is_empty()) else {
+            return;
+        };
+        let mut open = std::mem::take(&mut self.open);
+        let answering = async move {
+            while let Some(answer) = open.next().await {
+                if let Some(answer) = answer {
+                    late(answer);
+                }
+            }
+        };
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(tokio::time::timeout(ANSWERED_WITHIN, answering));
+        }
     }
 }

@@ -416,7 +416,14 @@ impl Relay {
                 .straight
                 .put(&self.gate, client, &question, &self.exchange.server)
             {
-                Put::Down(message) => self.say(message),
+                Put::Down(message) => {
+                    if let Phase::Events(events) = &self.phase
+                        && let Some(late) = events.late_answers()
+                    {
+                        self.straight.outlive(late);
+                    }
+                    self.say(message);
+                }
                 Put::Up(refusal) => self.reply(refusal).await,
             }
             return;

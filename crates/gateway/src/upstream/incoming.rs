@@ -6,7 +6,7 @@ use bytes::Bytes;
 use gatepost_protocol::envelope::{Message, Request, Response};
 
 use super::{
-    CallError, Cause,
+    CallError, Cause, asking,
     awaited::Awaited,
     health::Guard,
     http::{Body, EventStream},
@@ -235,7 +235,20 @@ impl Events {
     }
 }
 
+/// Sends the answer to a question, whatever became of the call that it was asked in.
+pub(crate) type LateAnswers = Box<dyn Fn(Bytes) + Send + Sync>;
+
 impl Events {
+    /// How to answer a question after this call has ended. There is a need only where the session is one client's own: what
+    /// was asked in this call may be about another of that client's, and the server waits for it.
+    pub(crate) fn late_answers(&self) -> Option<LateAnswers> {
+        match &self.source {
+            Source::Http(stream) => stream.session_of_its_own().map(late),
+            Source::Pipe(call) => call.ticket.as_ref()?.pipe_of_its_own().map(late),
+            Source::Task(_) => None,
+        }
+    }
+
     /// Asks the server for a sign of life; nobody waits for it. A session on which nothing happens but waiting must not look
     /// idle to its server. Source: MCP 2025-11-25, basic/utilities/ping.
     pub(crate) fn ping(&self) {
@@ -279,6 +292,15 @@ impl Events {
             Source::Pipe(_) => {}
         }
     }
+}
+
+fn late<S: asking::Session>(session: &Arc<S>) -> LateAnswers {
+    let session = Arc::downgrade(session);
+    Box::new(move |answer| {
+        if let Some(session) = session.upgrade() {
+            session.answer(answer);
+        }
+    })
 }
 
 impl PipeCall {

@@ -76,6 +76,8 @@ pub(crate) struct Pipe {
 
 struct Books {
     calls: HashMap<u64, Arc<Call>>,
+    /// Calls that were answered, and the later ones that hear of their progress.
+    heirs: HashMap<u64, u64>,
     /// Clients' calls that nobody waits for any more and that were not answered, and until when that matters.
     left: HashMap<u64, Instant>,
     held: Held,
@@ -141,6 +143,7 @@ impl Pipe {
             next: AtomicU64::new(1),
             books: Mutex::new(Books {
                 calls: HashMap::new(),
+                heirs: HashMap::new(),
                 left: HashMap::new(),
                 held: Held::default(),
                 owner: None,
@@ -337,7 +340,10 @@ impl Pipe {
             .and_then(|raw| raw.strip_suffix(b"\""))
             .unwrap_or(raw);
         let id = std::str::from_utf8(digits).ok()?.parse().ok()?;
-        self.books().calls.get(&id).map(Arc::clone)
+        let books = self.books();
+        let call = books.calls.get(&id);
+        call.or_else(|| books.calls.get(books.heirs.get(&id)?))
+            .map(Arc::clone)
     }
 
     fn deliver(&self, call: Option<&Call>, notification: Notification) {
@@ -605,6 +611,17 @@ impl Ticket {
         &self.pipe
     }
 
+    /// The pipe, if all its calls are one client's.
+    pub(crate) fn pipe_of_its_own(&self) -> Option<&Arc<Pipe>> {
+        (self.pipe.books().manners == Manners::Conversation).then_some(&self.pipe)
+    }
+
+    /// Progress of this answered call is for this one from now on: a task is made by one request, and waited for by another
+    /// (2025-11-25 basic/utilities/tasks, Task Progress Notifications).
+    pub(crate) fn inherit(&self, answered: u64) {
+        self.pipe.books().heirs.insert(answered, self.id);
+    }
+
     /// Whether the answer has been taken.
     pub(crate) fn answered(&self) -> bool {
         self.answered
@@ -653,6 +670,7 @@ impl Drop for Ticket {
         {
             let mut books = self.pipe.books();
             let unanswered = books.calls.remove(&self.id).is_some();
+            books.heirs.retain(|_, heir| *heir != self.id);
             if unanswered && !self.call.own {
                 books.leave(self.id);
             }

@@ -131,6 +131,11 @@ impl LegacySession {
         !self.gone.load(Relaxed)
     }
 
+    /// Whether it is one client's own.
+    pub(crate) fn has_owner(&self) -> bool {
+        self.asking.owner.is_some()
+    }
+
     /// Sends a call. [`Cause::SessionGone`] says that the server no longer knows the session and did nothing.
     pub(crate) async fn call(
         self: &Arc<Self>,

@@ -20,7 +20,7 @@ use super::{
         session::Session,
     },
     client::Body,
-    legacy::LegacyCall,
+    legacy::{LegacyCall, LegacySession},
     reply::answering,
 };
 
@@ -250,6 +250,12 @@ impl EventStream {
     /// The right to use the call's session, where there is one.
     pub(crate) fn lease(&mut self) -> Option<&mut Lease<Session>> {
         self.legacy.as_mut()?.lease()
+    }
+
+    /// The call's session, if all calls on it are one client's.
+    pub(crate) fn session_of_its_own(&self) -> Option<&Arc<LegacySession>> {
+        let session = self.legacy.as_ref()?.session();
+        session.has_owner().then_some(session)
     }
 
     /// Sends the client's answer to a question.
