@@ -23,20 +23,42 @@ const GATEPOST: &str = env!("CARGO_BIN_EXE_gatepost");
 /// Processes, and sessions for clients that can be asked, of each server.
 const POOL: usize = 3;
 
-const SERVERS: [Server; 5] = [
-    server("modern", Era::Modern, false, false),
-    server("legacy", Era::Legacy, false, false),
-    server("beside", Era::Legacy, false, true),
-    server("lines", Era::Legacy, true, true),
-    server("modernlines", Era::Modern, true, false),
+const SERVERS: [Server; 7] = [
+    server("modern", Era::Modern),
+    server("legacy", Era::Legacy),
+    Server {
+        aside: true,
+        ..server("beside", Era::Legacy)
+    },
+    Server {
+        program: true,
+        aside: true,
+        ..server("lines", Era::Legacy)
+    },
+    Server {
+        program: true,
+        ..server("modernlines", Era::Modern)
+    },
+    Server {
+        aside: true,
+        own: true,
+        ..server("own", Era::Legacy)
+    },
+    Server {
+        program: true,
+        aside: true,
+        own: true,
+        ..server("ownlines", Era::Legacy)
+    },
 ];
 
-const fn server(name: &'static str, era: Era, program: bool, aside: bool) -> Server {
+const fn server(name: &'static str, era: Era) -> Server {
     Server {
         name,
         era,
-        program,
-        aside,
+        program: false,
+        aside: false,
+        own: false,
     }
 }
 
@@ -65,7 +87,12 @@ async fn play(seed: u64, slack: usize, clients: usize, calls: usize) {
         } else {
             json!({ "url": stage.http(server.era).await })
         };
-        entry["pool"] = json!({ "max": POOL });
+        // A client's own session is never given up for another's.
+        let most = if server.own { POOL + clients } else { POOL };
+        entry["pool"] = json!({ "max": most });
+        if server.own {
+            entry["isolation"] = "session".into();
+        }
         configured.insert(server.name.to_owned(), entry);
     }
     let configuration = format!("servers: {}", serde_json::Value::Object(configured));
@@ -89,7 +116,7 @@ async fn play(seed: u64, slack: usize, clients: usize, calls: usize) {
     for (number, server) in SERVERS.iter().enumerate() {
         let open = play.lines.iter().filter(|(at, _)| *at == number).count();
         assert!(
-            open <= POOL + 1,
+            open <= POOL + 1 || server.own && open <= POOL + clients + 1,
             "seed {seed}: {open} sessions of {} are left: {:?}",
             server.name,
             play.lines

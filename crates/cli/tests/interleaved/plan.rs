@@ -37,6 +37,8 @@ pub(crate) struct Server {
     pub(crate) program: bool,
     /// It asks beside the answers to calls, where nothing says which call it means.
     pub(crate) aside: bool,
+    /// Each legacy client has a session of its own there, with all its calls: what is asked beside them is for that client.
+    pub(crate) own: bool,
 }
 
 /// A client.

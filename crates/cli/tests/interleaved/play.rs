@@ -295,7 +295,7 @@ impl Play {
         let server = self.servers[call.script.server];
         let arrival = format!("{} arrives 0", call.mark);
         // Where each call has a session of its own, it may have to wait for another's end.
-        if server.aside && self.people[call.client].able {
+        if is_leased(server, self.people[call.client]) {
             self.later.insert(arrival);
         } else {
             self.due.insert(arrival);
@@ -608,7 +608,7 @@ impl Play {
             };
             other.part.as_ref().is_some_and(same)
         });
-        if server.aside && self.people[call.client].able && at_once.count() > 0 {
+        if is_leased(server, self.people[call.client]) && at_once.count() > 0 {
             self.blame(&format!("{mark} came to a session that another call has"));
         }
         let params = &part.message["params"];
@@ -714,7 +714,17 @@ impl Play {
             }
             Came::Beside(client, message) => {
                 let method = message["method"].as_str().unwrap_or_default();
-                if !method.ends_with("list_changed") {
+                let heard = Kind::asked(&message).unwrap_or_default();
+                let own = self.calls.iter().any(|call| {
+                    call.gone
+                        && owner(heard) == Some((client, call.number))
+                        && call.client == client
+                        && self.servers[call.script.server].own
+                });
+                if own {
+                    // Its session is this client's, and no call of it is there any more.
+                    self.expected(&format!("{heard} asked"));
+                } else if !method.ends_with("list_changed") {
                     self.blame(&format!("beside the calls of client {client} came {message}"));
                 }
             }
@@ -767,13 +777,27 @@ impl Play {
                 if self.people[place.client].era == Era::Modern || message["id"].is_null() {
                     self.blame(&whose);
                 }
+                let asker = owner(heard).map(|(client, call)| Place {
+                    client,
+                    call,
+                    round: 0,
+                });
+                let Some(asker) = asker.map(|asker| self.at(asker)) else {
+                    self.blame(&whose)
+                };
+                let same_session = self.calls[asker].client == place.client
+                    && self.calls[asker].script.server == self.calls[at].script.server
+                    && self.servers[self.calls[at].script.server].own;
+                if asker != at && !same_session {
+                    self.blame(&whose);
+                }
                 let id = &message["id"];
                 let others = self.calls.iter().filter(|call| call.client == place.client);
                 let mut open = others.flat_map(|call| &call.asks).filter(|ask| !ask.over);
                 if open.any(|ask| ask.known_as.as_ref() == Some(id)) {
                     self.blame(&format!("an id that another question has: {whose}"));
                 }
-                self.asked(at, heard, id.clone(), &whose);
+                self.asked(asker, heard, id.clone(), &whose);
             }
         }
     }
@@ -897,6 +921,11 @@ impl Ask {
     fn is_open(&self) -> bool {
         !self.over
     }
+}
+
+/// Whether each such call has a session for itself.
+fn is_leased(server: Server, person: Person) -> bool {
+    server.aside && person.able && !(server.own && person.era == Era::Legacy)
 }
 
 /// Client and call of a mark: `c3k5p1` is 3 and 5.
