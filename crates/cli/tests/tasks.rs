@@ -1,4 +1,9 @@
-//! Tasks of modern servers, followed by modern clients; and what an older client gets instead of a question.
+//! Tasks: modern servers' followed by modern clients, and those that the gate waits for so that a client of any era sees a
+//! plain call. And what an older client gets instead of a question.
+#![allow(
+    clippy::unwrap_used,
+    reason = "what a test sets up and cannot do without may stop it, in the functions beside the tests too"
+)]
 
 use gatepost_testkit::conformance::{Era as Speaks, Fixture, RunningFixture, Transport};
 use gatepost_testkit::gate::{Answer, Client, Era, Gate, Puppet, Turn};
@@ -195,6 +200,18 @@ async fn a_tool_that_is_only_a_task_is_a_plain_call_for_every_client() {
         let (_fixture, gate) = legacy_fixture(transport).await;
         let modern = gate.modern("/mcp/s").with_capabilities(FORMS);
         let legacy = Client::legacy_of(gate.address(), "/mcp/s", "2025-11-25", FORMS).await;
+        // On one pipe for everything its order is certain.
+        if matches!(transport, Transport::Sse) {
+            // The token is good for as long as the task (basic/utilities/tasks, Task Progress Notifications).
+            let curious = gate
+                .modern("/mcp/s")
+                .with_capabilities(FORMS)
+                .with_meta(r#""progressToken":"mine""#);
+            let mut events = curious.begin("failing_job", "{}").await.events();
+            let progress = events.message().await;
+            assert_eq!(progress["params"]["progressToken"], "mine", "{progress}");
+            assert_eq!(events.message().await["result"]["isError"], true);
+        }
         for client in [&modern, &legacy] {
             let failed = client.call("failing_job", "{}").await.json();
             assert_eq!(failed["result"]["isError"], true, "{failed}");
@@ -249,7 +266,7 @@ async fn asked_of_task(puppet: &mut Puppet, method: &str) -> Turn {
 #[tokio::test]
 async fn waiting_for_a_task_survives_a_broken_stream_and_names_the_task_to_its_server_only() {
     let mut puppet = Puppet::of_tasks().await;
-    let servers = json!({ "s": { "url": puppet.url() } });
+    let servers = json!({ "s": { "url": puppet.url(), "timeout": "2s" } });
     let gate = Gate::start(GATEPOST, &format!("servers: {servers}")).await;
     let client = Client::legacy_of(gate.address(), "/mcp/s", "2025-11-25", FORMS).await;
     let request = client.calling("turn", r#"{"x":1}"#);
@@ -262,6 +279,11 @@ async fn waiting_for_a_task_survives_a_broken_stream_and_names_the_task_to_its_s
         json!({ "name": "turn", "arguments": { "x": 1 }, "task": {} })
     );
     say(call, &json!({ "task": task("working") })).await;
+    // Silence for longer than the server's `timeout` says nothing about a task.
+    let silent = asked_of_task(&mut puppet, "tasks/result").await;
+    let state = asked_of_task(&mut puppet, "tasks/get").await;
+    say(state, &task("working")).await;
+    drop(silent);
     let broken = asked_of_task(&mut puppet, "tasks/result").await.events();
     broken.bytes(": nothing yet\n\n").await;
     drop(broken);

@@ -75,6 +75,7 @@ pub(super) async fn call(
         says,
         ordered,
         task: None,
+        made_by: None,
         pause: USUAL_PAUSE,
         parked: false,
     };
@@ -147,6 +148,8 @@ struct Driver {
     ordered: mpsc::UnboundedReceiver<Order>,
     /// The task's id as a raw JSON string, once it is made.
     task: Option<Vec<u8>>,
+    /// The id of the request that made it, which is the token of its progress.
+    made_by: Option<u64>,
     pause: Duration,
     parked: bool,
 }
@@ -174,7 +177,7 @@ impl Driver {
     async fn drive(&mut self) -> End {
         let created = {
             let out = self.asked.out();
-            session::begin(&self.session, &out, &self.context).await
+            session::begin(&self.session, &out, None, &self.context).await
         };
         let response = match created {
             // Not left before the task has a name: only by that it can be cancelled.
@@ -188,6 +191,7 @@ impl Driver {
             // It did the call plainly after all, or refused it.
             return End::Response(response);
         };
+        self.made_by = response.id().and_then(gatepost_protocol::envelope::RawId::as_u64);
         self.task = Some(task.id);
         self.pause = task.pause.unwrap_or(self.pause);
         loop {
@@ -210,7 +214,7 @@ impl Driver {
         };
         let begun = {
             let out = self.asked.about(&request, AsTask::No);
-            let beginning = session::begin(&self.session, &out, &self.context);
+            let beginning = session::begin(&self.session, &out, self.made_by, &self.context);
             tokio::select! {
                 begun = beginning => begun,
                 () = self.says.closed() => return End::Left,
@@ -319,7 +323,7 @@ impl Driver {
 
     async fn ask(&self, request: &Request) -> Result<Response, CallError> {
         let out = self.asked.about(request, AsTask::No);
-        let incoming = session::begin(&self.session, &out, &self.context).await?;
+        let incoming = session::begin(&self.session, &out, None, &self.context).await?;
         self.context.within(response_of(incoming)).await?
     }
 

@@ -101,10 +101,11 @@ pub(crate) async fn call(
     }
 }
 
-/// Sends a call on a session whose lease is in other hands.
+/// Sends a call on a session whose lease is in other hands. It hears of the progress of the answered call `of`, too.
 pub(crate) async fn begin(
     session: &Session,
     out: &Outgoing<'_>,
+    of: Option<u64>,
     context: &Waiting,
 ) -> Result<Incoming, CallError> {
     match &session.link {
@@ -114,8 +115,12 @@ pub(crate) async fn begin(
             let sent = context
                 .within(pipe.call(out.own(), |id| out.compose_with_trace(version, id)))
                 .await?;
+            let ticket = sent.map_err(|fault| context.fault(fault, false))?;
+            if let Some(answered) = of {
+                ticket.inherit(answered);
+            }
             let call = PipeCall {
-                ticket: Some(sent.map_err(|fault| context.fault(fault, false))?),
+                ticket: Some(ticket),
                 lease: None,
                 exclusive: false,
                 level: None,
