@@ -131,6 +131,23 @@ mod tests {
     }
 
     #[test]
+    fn a_legacy_server_says_that_it_makes_tasks_and_of_which_tools_only() {
+        let all = r#"{"tasks":{"requests":{"tools":{"call":{}}}}}"#;
+        assert!(made_of_calls(all.as_bytes()));
+        for other in [r#"{"tasks":{"requests":{"tools":{}}}}"#, r#"{"tasks":{}}"#, "{}"] {
+            assert!(!made_of_calls(other.as_bytes()), "{other}");
+        }
+        assert!(is_required(br#"{"execution":{"taskSupport":"required"}}"#));
+        for other in [
+            r#"{"execution":{"taskSupport":"optional"}}"#,
+            r#"{"execution":{}}"#,
+            r#"{"execution":7}"#,
+        ] {
+            assert!(!is_required(other.as_bytes()), "{other}");
+        }
+    }
+
+    #[test]
     fn the_extension_is_declared_by_an_object() {
         for (capabilities, expected) in [
             (r#"{"extensions":{"io.modelcontextprotocol/tasks":{}}}"#, true),

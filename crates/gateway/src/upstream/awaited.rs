@@ -542,3 +542,65 @@ impl Asked {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(raw: &str) -> Message {
+        Message::parse(raw.to_owned().into(), Strictness::Server).unwrap()
+    }
+
+    #[test]
+    fn only_the_name_of_the_task_is_taken_away() {
+        let related = format!(r#""{RELATED_TASK}":{{"taskId":"t"}}"#);
+        let check = |meta: &str, expected: &str| {
+            let question = |meta: &str| {
+                format!(r#"{{"jsonrpc":"2.0","id":1,"method":"roots/list","params":{{"a":1{meta}}}}}"#)
+            };
+            let plain = unrelated(message(&question(meta)));
+            assert_eq!(plain.raw(), question(expected).as_bytes());
+            let response = |meta: &str| format!(r#"{{"jsonrpc":"2.0","id":1,"result":{{"a":1{meta}}}}}"#);
+            let Message::Response(whole) = message(&response(meta)) else {
+                panic!("no response");
+            };
+            assert_eq!(Driver::plain(whole).raw(), response(expected).as_bytes());
+        };
+        check("", "");
+        check(r#","_meta":{"x":1}"#, r#","_meta":{"x":1}"#);
+        check(&format!(r#","_meta":{{{related}}}"#), "");
+        check(&format!(r#","_meta":{{"x":1,{related}}}"#), r#","_meta":{"x":1}"#);
+    }
+
+    #[test]
+    fn what_is_no_task_is_the_calls_own_answer() {
+        let check = |result: &str, expected: Option<(&str, Option<Duration>)>| {
+            let Message::Response(response) =
+                message(&format!(r#"{{"jsonrpc":"2.0","id":1,"result":{result}}}"#))
+            else {
+                panic!("no response");
+            };
+            let created = created_task(&response);
+            let found = created
+                .as_ref()
+                .map(|task| (std::str::from_utf8(&task.id).unwrap(), task.pause));
+            assert_eq!(found, expected, "{result}");
+        };
+        check(r#"{"task":{"taskId":"t\u0031"}}"#, Some((r#""t\u0031""#, None)));
+        check(
+            r#"{"task":{"taskId":"t","pollInterval":5000}}"#,
+            Some((r#""t""#, Some(Duration::from_secs(5)))),
+        );
+        check(
+            r#"{"task":{"taskId":"t","pollInterval":0}}"#,
+            Some((r#""t""#, Some(*PAUSE.start()))),
+        );
+        check(
+            r#"{"task":{"taskId":"t","pollInterval":-1.5}}"#,
+            Some((r#""t""#, None)),
+        );
+        check(r#"{"task":{"taskId":7}}"#, None);
+        check(r#"{"task":7}"#, None);
+        check(r#"{"content":[]}"#, None);
+    }
+}

@@ -186,3 +186,21 @@ fn parsed(raw: &Bytes) -> Option<Request> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tasks_are_declared_beside_what_the_client_declares() {
+        for (client, declared) in [
+            ("{}", r#"{"extensions":{"io.modelcontextprotocol/tasks":{}}}"#),
+            (
+                r#"{"roots":{},"extensions":{"x/y":{"a":1}}}"#,
+                r#"{"roots":{},"extensions":{"x/y":{"a":1},"io.modelcontextprotocol/tasks":{}}}"#,
+            ),
+        ] {
+            assert_eq!(with_tasks(client.as_bytes()), declared.as_bytes());
+        }
+    }
+}

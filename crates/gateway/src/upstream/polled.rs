@@ -272,3 +272,33 @@ impl Drop for Polled {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_want_of_tasks_makes_a_task_of_a_call() {
+        let check = |data: &str, expected| {
+            assert_eq!(
+                names_tasks_only(data.as_bytes(), Span::all(data.as_bytes())),
+                expected,
+                "{data}"
+            );
+        };
+        let extensions = |extensions| format!(r#"{{"requiredCapabilities":{{"extensions":{extensions}}}}}"#);
+        check(&extensions(r#"{"io.modelcontextprotocol/tasks":{}}"#), true);
+        check(
+            &extensions(r#"{"io.modelcontextprotocol/tasks":{},"x/y":{}}"#),
+            false,
+        );
+        check(&extensions(r#"{"x/y":{}}"#), false);
+        check(&extensions("7"), false);
+        check(
+            r#"{"requiredCapabilities":{"extensions":{"io.modelcontextprotocol/tasks":{}},"sampling":{}}}"#,
+            false,
+        );
+        check("{}", false);
+        check("[]", false);
+    }
+}
