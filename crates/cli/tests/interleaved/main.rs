@@ -100,8 +100,12 @@ async fn play(seed: u64, slack: usize, clients: usize, calls: usize) {
     let people = people(clients);
     let crowd = Crowd::gather(&gate, &people).await;
     let mut play = Play::new(seed, slack, SERVERS.to_vec(), people, stage, crowd);
-    // From its first question beside a call on, the gate knows that this server needs sessions for one call each.
-    play.one_calls(0, Script::asks_once(2)).await;
+    // From its first question beside a call on, the gate knows that a server needs sessions for one call each.
+    for (number, server) in SERVERS.iter().enumerate() {
+        if server.aside && !server.program {
+            play.one_calls(0, Script::asks_once(number)).await;
+        }
+    }
     play.all_call(calls).await;
     let (answered, all) = play.answered();
     assert!(

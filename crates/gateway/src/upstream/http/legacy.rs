@@ -538,7 +538,12 @@ impl LegacyCall {
     fn give_back(&self, question: &Request) {
         let session = &self.session;
         session.books().calls.retain(|(id, _)| *id != self.id);
-        session.hold(question);
+        if session.has_owner() {
+            // Another call of the same client may be what it is about.
+            session.asked(question);
+        } else {
+            session.hold(question);
+        }
     }
 
     /// The response is here: nothing to cancel any more.
