@@ -15,7 +15,7 @@ use super::{
     super::{
         CallError, Cause, asking,
         change::{Announcer, change_of},
-        incoming::Waiting,
+        incoming::{Partial, Waiting},
         pool::Lease,
         session::Session,
     },
@@ -123,6 +123,8 @@ pub(crate) struct EventStream {
 enum State {
     /// The answer's head is not here yet, but the server already asks something on another stream.
     Pending(super::legacy::Pending),
+    /// The answer is a large document of which this much is here. Rare after a question on another stream, so it is collected.
+    Collecting(Box<Partial>, BytesMut),
     Live(Box<EventSource>),
     /// Everything was given out.
     Done,
@@ -308,6 +310,7 @@ enum Received {
 }
 
 impl State {
+    /// Cancel safe: what has come is kept here.
     async fn next(&mut self, context: &Waiting) -> Result<Received, StreamEnd> {
         loop {
             match self {
@@ -318,36 +321,41 @@ impl State {
                         .map(|event| Received::Data(event.message().cloned().unwrap_or_default()));
                 }
                 Self::Done => return Err(StreamEnd::Over("the answer was already taken".to_owned())),
-                Self::Pending(pending) => match pending.await {
-                    Ok(super::Reply::Response(status, response)) => {
+                Self::Collecting(partial, whole) => match partial.chunk().await {
+                    Ok(Some(chunk)) => whole.extend_from_slice(&chunk),
+                    Ok(None) => {
+                        let whole = std::mem::take(whole).freeze();
                         *self = Self::Done;
-                        return Ok(Received::Response(status, Box::new(response)));
-                    }
-                    Ok(super::Reply::Events(body)) => {
-                        *self = Self::Live(Box::new(EventSource::new(body, context.limit)));
-                    }
-                    Ok(super::Reply::Partial(mut partial)) => {
-                        // Rare enough (a large answer after a question on another stream) to be collected.
-                        let mut whole = BytesMut::from(&partial.head[..]);
-                        loop {
-                            match partial.chunk().await {
-                                Ok(Some(chunk)) => whole.extend_from_slice(&chunk),
-                                Ok(None) => return Ok(Received::Data(whole.freeze())),
-                                Err(error) => return Err(StreamEnd::Over(error.cause.to_string())),
-                            }
-                        }
-                    }
-                    Ok(super::Reply::Empty) => {
-                        return Err(StreamEnd::Over("it answered with an empty body".to_owned()));
-                    }
-                    Ok(super::Reply::Failed { status, detail }) => {
-                        return Err(StreamEnd::Over(format!(
-                            "it answered HTTP {}: {detail}",
-                            status.as_u16()
-                        )));
+                        return Ok(Received::Data(whole));
                     }
                     Err(error) => return Err(StreamEnd::Over(error.cause.to_string())),
                 },
+                Self::Pending(pending) => {
+                    let reply = pending.await;
+                    *self = Self::Done;
+                    match reply {
+                        Ok(super::Reply::Response(status, response)) => {
+                            return Ok(Received::Response(status, Box::new(response)));
+                        }
+                        Ok(super::Reply::Events(body)) => {
+                            *self = Self::Live(Box::new(EventSource::new(body, context.limit)));
+                        }
+                        Ok(super::Reply::Partial(partial)) => {
+                            let whole = BytesMut::from(&partial.head[..]);
+                            *self = Self::Collecting(Box::new(partial), whole);
+                        }
+                        Ok(super::Reply::Empty) => {
+                            return Err(StreamEnd::Over("it answered with an empty body".to_owned()));
+                        }
+                        Ok(super::Reply::Failed { status, detail }) => {
+                            return Err(StreamEnd::Over(format!(
+                                "it answered HTTP {}: {detail}",
+                                status.as_u16()
+                            )));
+                        }
+                        Err(error) => return Err(StreamEnd::Over(error.cause.to_string())),
+                    }
+                }
             }
         }
     }

@@ -329,3 +329,49 @@ async fn a_client_with_a_session_of_its_own_is_asked_on_its_own_stream_outside_c
         assert_eq!(*listener.asked.lock().unwrap(), [[7; 16]]);
     }
 }
+
+/// A large document begins, the server asks once more, and only then the document ends.
+#[tokio::test]
+async fn a_question_does_not_break_off_a_large_answer() {
+    let sessions = AtomicUsize::new(0);
+    let (asker, beside) = events();
+    let (feeder, mut document) = events();
+    let json = http::HeaderValue::from_static("application/json");
+    document.headers_mut().insert("content-type", json);
+    let streams = Mutex::new((Some(beside), Some(document)));
+    let backend = Backend::start(move |seen| match (&seen.verb, seen.method().as_str()) {
+        (&Verb::GET, _) => {
+            let beside = streams.lock().unwrap().0.take();
+            beside.unwrap_or_else(|| answer(405, "text/plain", ""))
+        }
+        (_, "response") => accepted(),
+        _ => legacy(&sessions, seen, |_| streams.lock().unwrap().1.take().unwrap()),
+    })
+    .await;
+    let server = backend.server("");
+    let caller = Caller::asking();
+    let asking = async {
+        while backend.seen("tools/call").is_empty() {
+            tokio::task::yield_now().await;
+        }
+        asker.send(event(ASK)).unwrap();
+    };
+    let (incoming, ()) = tokio::join!(caller.call(&server), asking);
+    let mut events = streaming(incoming.unwrap());
+    asked(&mut events).await;
+    // More than is waited for before a document counts as large.
+    let text = "x".repeat(400 * 1024);
+    let id = backend.seen("tools/call")[0].id();
+    let begun = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"text":"{text}"#);
+    feeder.send(begun).unwrap();
+    let heard = tokio::time::timeout(Duration::from_millis(200), events.next()).await;
+    assert!(heard.is_err(), "the document has not ended");
+    asker.send(event(ASK)).unwrap();
+    asked(&mut events).await;
+    feeder.send(r#""}}"#.to_owned()).unwrap();
+    drop(feeder);
+    match events.next().await.unwrap() {
+        Message::Response(response) => assert!(response.raw().len() > text.len()),
+        other => panic!("{other:?}"),
+    }
+}
