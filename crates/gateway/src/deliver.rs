@@ -40,7 +40,7 @@ mod relay;
 mod splice;
 mod steadfast;
 
-use relay::{Item, Phase, Relay};
+use relay::{Phase, Relay};
 use steadfast::Steadfast;
 
 /// When nothing has come for this long, the answer becomes an event stream, so that somebody in between can see that the
@@ -92,7 +92,7 @@ async fn go_on(gate: &Arc<Gate>, mut permitted: Permitted) -> Result<Answer, Ref
             let exchange = Exchange::of(&permitted);
             let open_call = exchange.open_call(gate);
             let relay = Relay::resumed(gate, exchange, open_call, *parked, replies, used);
-            begin(relay).await
+            relay.begin().await
         }
         Next::Repeat(status, answer) => {
             let id = request_id(permitted.request());
@@ -120,7 +120,7 @@ async fn converse(gate: &Arc<Gate>, permitted: Permitted) -> Result<Answer, Refu
             .take(conversation, call_digest(&exchange.inbound.request))
     {
         let relay = Relay::continued(gate, exchange, open_call, permitted, conversation, left);
-        return Box::pin(begin(relay)).await;
+        return Box::pin(relay.begin()).await;
     }
     let mut calling = call(permitted);
     let called = tokio::select! {
@@ -129,7 +129,7 @@ async fn converse(gate: &Arc<Gate>, permitted: Permitted) -> Result<Answer, Refu
         () = exchange.inbound.cancellation.cancelled(), if open_call.is_some() => return Err(Refusal::Cancelled),
         () = sleep(COMMIT_TO_STREAM) => {
             let relay = Relay::new(gate, exchange, open_call, Phase::Calling(calling));
-            return Ok(relay.into_answer(None));
+            return Ok(relay.into_answer());
         }
     };
     let Called { permitted, outcome } = called;
@@ -151,7 +151,7 @@ async fn converse(gate: &Arc<Gate>, permitted: Permitted) -> Result<Answer, Refu
         }
         Incoming::Events(events) => {
             let relay = Relay::new(gate, exchange, open_call, Phase::Events(events)).repeatable(permitted);
-            Box::pin(begin(relay)).await
+            Box::pin(relay.begin()).await
         }
     }
 }
@@ -169,21 +169,8 @@ async fn finish(
         // Rare and large, so it must not make room in every call's future.
         Finished::Asks => {
             let relay = Relay::new(gate, exchange, open_call, Phase::Asking).repeatable(permitted);
-            Box::pin(begin(relay.after(response))).await
+            Box::pin(relay.after(response).begin()).await
         }
-    }
-}
-
-/// A stream that begins with its response never needed to be one.
-async fn begin(mut relay: Relay) -> Result<Answer, Refusal> {
-    let first = tokio::select! {
-        first = relay.next() => first,
-        () = sleep(COMMIT_TO_STREAM) => return Ok(relay.into_answer(None)),
-    };
-    match first {
-        Some(Item::Last(status, message)) => Ok(Answer::with_status(status, message)),
-        Some(Item::More(message)) => Ok(relay.into_answer(Some(message))),
-        None => Err(Refusal::Cancelled),
     }
 }
 
@@ -410,7 +397,7 @@ impl Exchange {
         };
         for visit in pages(response).iter().filter_map(Ask::elicitation_id) {
             gate.sessions.with(conversation, |live| {
-                live.elicitations.insert(self.server.name(), &visit)
+                live.elicitations.insert(self.server.name(), &visit);
             });
         }
     }

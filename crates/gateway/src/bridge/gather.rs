@@ -227,7 +227,7 @@ impl Gather {
             for (name, inner) in one {
                 match (all.get_mut(&name), inner) {
                     (Some(serde_json::Value::Object(known)), serde_json::Value::Object(inner)) => {
-                        known.extend(inner)
+                        known.extend(inner);
                     }
                     (_, inner) => {
                         all.insert(name, inner);

@@ -1,10 +1,10 @@
 //! A call whose answer is more than one message: notifications go down as they come, a server's questions are put to the
 //! client and its answers carried back, and the response ends it.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, pin::Pin, sync::Arc};
 
 use bytes::Bytes;
-use futures_util::{StreamExt, stream};
+use futures_util::{Stream, StreamExt, stream};
 use gatepost_protocol::{
     ask::InputRequired,
     envelope::{Message, Outcome, Request, Response},
@@ -12,9 +12,9 @@ use gatepost_protocol::{
     lifecycle::{ParkedEvent, ParkedState},
 };
 use http::StatusCode;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
-use super::{Calling, Exchange, Finished, call};
+use super::{COMMIT_TO_STREAM, Calling, Exchange, Finished, call};
 use crate::{
     answer::Answer,
     authorize::Permitted,
@@ -28,7 +28,8 @@ use crate::{
     },
     conversation::OpenCall,
     gate::Gate,
-    inbound::Carrier,
+    inbound::{Carrier, Inbound},
+    refusal::Refusal,
     seal::random,
     session::ConversationId,
     upstream::{CallError, Called, Cause, Events, Incoming, response_of},
@@ -47,8 +48,11 @@ pub(super) enum Phase {
     Done,
 }
 
+/// What a call has for its client, one after the other.
+type Items = Pin<Box<dyn Stream<Item = Item> + Send>>;
+
 /// One message for the client.
-pub(super) enum Item {
+enum Item {
     More(Bytes),
     Last(StatusCode, Bytes),
 }
@@ -81,7 +85,7 @@ pub(super) struct Relay {
 enum Step {
     Cancelled,
     Answered(Option<Bytes>),
-    Called(Box<Called>),
+    Called(Called),
     Message(Result<Message, CallError>),
     Settled,
     Turn(Turn),
@@ -156,29 +160,37 @@ impl Relay {
         self
     }
 
-    /// The rest of the call as the client's answer, after what has been taken from it already.
-    pub(super) fn into_answer(self, first: Option<Bytes>) -> Answer {
+    /// The call as its client's answer. A stream that begins with its response never needed to be one.
+    pub(super) async fn begin(self) -> Result<Answer, Refusal> {
         let inbound = Arc::clone(&self.exchange.inbound);
-        let messages = Box::pin(stream::iter(first).chain(self.into_messages()));
-        match inbound.client.conversation {
-            Some(session) if inbound.carrier() == Carrier::Http && !inbound.client.version.is_modern() => {
-                Answer::Resumable(session, inbound.client.version, messages)
-            }
-            _ => Answer::Messages(messages),
+        let mut items = self.into_items();
+        // The stream keeps its place when it is not waited for any longer: it may be half way through sending something up.
+        let first = tokio::select! {
+            first = items.next() => first,
+            () = sleep(COMMIT_TO_STREAM) => return Ok(streamed(&inbound, None, items)),
+        };
+        match first {
+            Some(Item::Last(status, message)) => Ok(Answer::with_status(status, message)),
+            Some(Item::More(message)) => Ok(streamed(&inbound, Some(message), items)),
+            None => Err(Refusal::Cancelled),
         }
     }
 
-    fn into_messages(self) -> impl futures_util::Stream<Item = Bytes> + Send {
-        stream::unfold(self, |mut relay| async move {
-            let message = match relay.next().await? {
-                Item::More(message) | Item::Last(_, message) => message,
-            };
-            Some((message, relay))
-        })
+    /// The call as a stream, of which nothing has been seen yet.
+    pub(super) fn into_answer(self) -> Answer {
+        let inbound = Arc::clone(&self.exchange.inbound);
+        streamed(&inbound, None, self.into_items())
+    }
+
+    fn into_items(self) -> Items {
+        Box::pin(stream::unfold(self, |mut relay| async move {
+            let item = relay.next().await?;
+            Some((item, relay))
+        }))
     }
 
     /// The next message for the client; nothing after the last one, or after the client gave up.
-    pub(super) async fn next(&mut self) -> Option<Item> {
+    async fn next(&mut self) -> Option<Item> {
         loop {
             if let Some(item) = self.said.pop_front() {
                 return Some(item);
@@ -191,7 +203,7 @@ impl Relay {
                 Step::Cancelled => self.withdraw(),
                 Step::Answered(Some(answer)) => self.reply(answer).await,
                 Step::Answered(None) => {}
-                Step::Called(called) => self.called(*called).await,
+                Step::Called(called) => self.called(called).await,
                 Step::Message(Ok(Message::Response(response))) => self.last(Ok(response)),
                 Step::Message(Ok(Message::Notification(notification))) => {
                     if let Some(message) = self.exchange.notification(&notification) {
@@ -230,7 +242,7 @@ impl Relay {
             turn = turn => Step::Turn(turn),
             step = async {
                 match &mut self.phase {
-                    Phase::Calling(calling) => Some(Step::Called(Box::new(calling.await))),
+                    Phase::Calling(calling) => Some(Step::Called(calling.await)),
                     Phase::Events(events) => Some(Step::Message(events.next().await)),
                     Phase::Asking => std::future::pending().await,
                     Phase::Done => None,
@@ -483,6 +495,20 @@ impl Relay {
                 self.end(status, message);
             }
         }
+    }
+}
+
+/// The form in which an answer of several messages goes down.
+fn streamed(inbound: &Inbound, first: Option<Bytes>, items: Items) -> Answer {
+    let rest = items.map(|item| match item {
+        Item::More(message) | Item::Last(_, message) => message,
+    });
+    let messages = Box::pin(stream::iter(first).chain(rest));
+    match inbound.client.conversation {
+        Some(session) if inbound.carrier() == Carrier::Http && !inbound.client.version.is_modern() => {
+            Answer::Resumable(session, inbound.client.version, messages)
+        }
+        _ => Answer::Messages(messages),
     }
 }
 
