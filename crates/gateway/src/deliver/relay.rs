@@ -82,6 +82,10 @@ pub(super) struct Relay {
 }
 
 /// What one step of a relay found.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one at a time, taken apart at once; a box for each message would be an allocation more"
+)]
 enum Step {
     Cancelled,
     Answered(Option<Bytes>),
