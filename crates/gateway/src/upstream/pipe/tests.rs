@@ -375,3 +375,41 @@ async fn a_call_that_nobody_waits_for_leaves_no_question_open() {
     far.answer(1).await;
     waiting.await.unwrap().unwrap();
 }
+
+#[tokio::test]
+async fn a_later_call_hears_of_an_answered_ones_progress_until_it_ends_itself() {
+    let (pipe, mut far, _, _) = connect(Manners::Mute, 1000);
+    let made = pipe.call(false, ping).await.unwrap();
+    let id = made.id();
+    far.answer(id).await;
+    made.response().await.unwrap();
+    let mut waiting = pipe.call(false, ping).await.unwrap();
+    waiting.inherit(id);
+    // The other call makes sure that nothing is guessed.
+    let _other = pipe.call(false, ping).await.unwrap();
+    let progress =
+        format!(r#"{{"jsonrpc":"2.0","method":"notifications/progress","params":{{"progressToken":{id}}}}}"#);
+    far.say(&progress).await;
+    assert_eq!(method(&waiting.next().await.unwrap()), "notifications/progress");
+    drop(waiting);
+    assert!(pipe.books().heirs.is_empty());
+}
+
+#[tokio::test]
+async fn a_notice_of_a_task_goes_to_the_stream_that_asked_for_it() {
+    let (pipe, mut far, _, _) = connect(Manners::Modern, 1000);
+    let mut first = pipe.call(true, ping).await.unwrap();
+    let mut second = pipe.call(true, ping).await.unwrap();
+    for ticket in [&mut second, &mut first] {
+        let id = ticket.id();
+        let meta = format!(r#""_meta":{{"io.modelcontextprotocol/subscriptionId":{id}}}"#);
+        far.say(&format!(
+            r#"{{"jsonrpc":"2.0","method":"notifications/tasks","params":{{"taskId":"t{id}",{meta}}}}}"#
+        ))
+        .await;
+        let Message::Notification(notice) = ticket.next().await.unwrap() else {
+            panic!("no notification");
+        };
+        assert_eq!(notice.param_text("taskId").unwrap(), format!("t{id}"));
+    }
+}
