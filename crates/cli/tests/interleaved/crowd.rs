@@ -96,7 +96,15 @@ impl Crowd {
     }
 
     pub(crate) async fn came(&mut self) -> Came {
-        self.came.recv().await.expect("the sender is here")
+        loop {
+            tokio::select! {
+                biased;
+                came = self.came.recv() => return came.expect("the sender is here"),
+                Some(Err(ended)) = self.reading.join_next() => if ended.is_panic() {
+                    std::panic::resume_unwind(ended.into_panic());
+                },
+            }
+        }
     }
 
     /// Calls the server's tool; `more` is further members of `params`, as text before a comma.
