@@ -1,9 +1,10 @@
 """A client of the modern era, written with the Python SDK 2.x. It tries what `features.mjs` does, and prints the same.
 
-    python client_python.py NAME URL
+    FEATURES=tool,roots python client_python.py NAME URL
 """
 
 import json
+import os
 import sys
 
 import anyio
@@ -166,7 +167,7 @@ async def main():
     async with Client(URL, logging_callback=log, log_level="debug", **answers) as client:
         equal(client.protocol_version, "2026-07-28")
         features = Features(client)
-        for name in [name for name in vars(Features) if name not in ("__init__", "call") and name[0] != "_"]:
+        for name in os.environ["FEATURES"].split(","):
             try:
                 with anyio.fail_after(PATIENCE_SECONDS):
                     await getattr(features, name)()

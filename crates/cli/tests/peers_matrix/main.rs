@@ -98,11 +98,13 @@ async fn all_clients_of(
     server: &'static Server,
 ) -> Vec<((&'static str, &'static str, &'static str), String)> {
     let mut outcomes = Vec::new();
-    for client in &CLIENTS {
-        let said = try_pair(gate, scripts, client, server).await;
-        for (feature, _) in FEATURES {
-            let outcome = said.get(feature).cloned().unwrap_or_else(|| said[""].clone());
-            outcomes.push(((client.key, server.key, feature), outcome));
+    for features in server.rounds() {
+        for client in &CLIENTS {
+            let said = try_pair(gate, scripts, client, server, &features).await;
+            for &feature in &features {
+                let outcome = said.get(feature).cloned().unwrap_or_else(|| said[""].clone());
+                outcomes.push(((client.key, server.key, feature), outcome));
+            }
         }
     }
     outcomes
@@ -114,8 +116,9 @@ async fn try_pair(
     scripts: &Scripts,
     client: &Client,
     server: &Server,
+    features: &[&str],
 ) -> BTreeMap<String, String> {
-    let output = scripts.run(client, server, gate, GATEPOST).await;
+    let output = scripts.run(client, server, features, gate, GATEPOST).await;
     let (out, complaint) = (
         String::from_utf8_lossy(&output.stdout).into_owned(),
         String::from_utf8_lossy(&output.stderr).into_owned(),

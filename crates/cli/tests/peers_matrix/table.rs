@@ -27,7 +27,8 @@ const EXPLANATION: &str = "\
 - **several**: a form and roots at once, then sampling about both answers, all in one call.
 - **progress**: of two calls at once, each is told of its own, before its result.
 - **cancel**: the server has seen that the client gave up a call.
-- **log**: a line that the server logs in a call reaches the client.
+- **log**: a line that the server logs in a call reaches the client. A modern server's lines on stdio name no call: they reach a
+  client whose call is the only one at that time, and none of them reaches anybody for ten seconds after a call was cancelled.
 - **subscribe**: a change of a resource reaches the client that subscribed to it.
 - **list changed**: the server has a new tool; the client is told, finds it listed and calls it.
 ";
