@@ -782,3 +782,68 @@ async fn a_session_that_ends_takes_its_calls_along() {
     })
     .await;
 }
+
+/// What a server of 2025-11-25 asks on the stream of a call.
+fn request(id: impl Into<Value>, method: &str, params: Value) -> Value {
+    json!({ "jsonrpc": "2.0", "id": id.into(), "method": method, "params": params })
+}
+
+/// The next answer that a legacy server hears.
+async fn answer_to(puppet: &mut Puppet, id: impl Into<Value>) -> Value {
+    let id = id.into();
+    loop {
+        let heard = puppet.heard().await;
+        if heard["id"] == id {
+            return heard;
+        }
+    }
+}
+
+/// Typical: a server asks for roots as soon as it can, in a call that does not need them.
+#[tokio::test]
+async fn a_legacy_server_hears_an_answer_that_comes_after_its_call() {
+    let mut puppet = Puppet::start(Era::Legacy).await;
+    let mut person = Person::able(Way::Http, &puppet.url()).await;
+    let call = person.call("turn").await;
+    let writer = puppet.turn().await.events();
+    writer.event(&request("r", "roots/list", json!({}))).await;
+    let asked = person.asked(call, "roots/list").await;
+    let content = json!([{ "type": "text", "text": "done" }]);
+    writer.result(&json!({ "content": content })).await;
+    assert_eq!(person.text(call).await, "done");
+    person.answer(&asked, rooted("file:///a")).await;
+    let heard = answer_to(&mut puppet, "r").await;
+    assert_eq!(heard["result"], rooted("file:///a")["result"], "{heard}");
+}
+
+#[tokio::test]
+async fn a_legacy_server_can_ask_only_so_much_at_once() {
+    let mut puppet = Puppet::start(Era::Legacy).await;
+    let mut person = Person::able(Way::Http, &puppet.url()).await;
+    let call = person.call("turn").await;
+    let writer = puppet.turn().await.events();
+    for id in 0..64 {
+        writer.event(&request(id, "roots/list", json!({}))).await;
+        person.asked(call, "roots/list").await;
+    }
+    writer.event(&request(64, "roots/list", json!({}))).await;
+    let heard = answer_to(&mut puppet, 64).await;
+    assert_eq!(heard["error"]["code"], -32603, "{heard}");
+}
+
+/// A question that no version knows is none that this client has declared.
+#[tokio::test]
+async fn a_malformed_question_is_not_passed_on() {
+    let mut puppet = Puppet::start(Era::Legacy).await;
+    let mut person = Person::able(Way::Http, &puppet.url()).await;
+    let call = person.call("turn").await;
+    let writer = puppet.turn().await.events();
+    let odd = json!({ "mode": "telepathy", "message": "?" });
+    writer.event(&request("odd", "elicitation/create", odd)).await;
+    let heard = answer_to(&mut puppet, "odd").await;
+    assert_eq!(heard["error"]["code"], -32602, "{heard}");
+    writer
+        .result(&json!({ "content": [{ "type": "text", "text": "done" }] }))
+        .await;
+    assert_eq!(person.text(call).await, "done");
+}

@@ -8,17 +8,24 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use gatepost_protocol::{
-    ask::Ask,
+    ask::{Ask, NoAsk},
     envelope::{Outcome, Request},
-    error::{INVALID_PARAMS, METHOD_NOT_FOUND, error_response, result_response},
+    error::{INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND, error_response, result_response},
 };
+use tokio::time::{Instant, sleep_until};
 
 use crate::{
     gate::Gate,
     inbound::Client,
     receive::request_id,
-    upstream::{LateAnswers, Server},
+    upstream::{Events, LateAnswers, Server},
 };
+
+/// Questions of one call that may be open at once; more is a mistake or an attack.
+const MAX_OPEN: usize = 64;
+/// How long a session that calls share waits, after its call has ended, for what the client was asked in it (as for roots:
+/// `docs/eras.md` 5.3). Its next call waits as long.
+const SETTLED_WITHIN: Duration = Duration::from_secs(30);
 
 /// How long a client may take to answer a question whose call has ended (`docs/eras.md` 5.3).
 const ANSWERED_WITHIN: Duration = Duration::from_secs(600);
@@ -26,7 +33,9 @@ const ANSWERED_WITHIN: Duration = Duration::from_secs(600);
 /// The questions that one client has yet to answer.
 #[derive(Default)]
 pub(crate) struct Straight {
-    open: FuturesUnordered<BoxFuture<'static, Option<Bytes>>>,
+    open: FuturesUnordered<BoxFuture<'static, (u64, Option<Bytes>)>>,
+    /// What the server hears if no answer comes, by the open questions' ids.
+    dismissals: Vec<(u64, Bytes)>,
     late: Option<LateAnswers>,
 }
 
@@ -39,10 +48,20 @@ pub(crate) enum Put {
 }
 
 impl Straight {
+    /// Whether a question waits for the client.
+    pub(crate) fn is_open(&self) -> bool {
+        !self.open.is_empty()
+    }
+
     /// The next answer for the server. Nothing for a question that was withdrawn; pending while none is open.
     pub(crate) async fn next(&mut self) -> Option<Bytes> {
         match self.open.next().await {
-            Some(answer) => answer,
+            Some((id, answer)) => {
+                if answer.is_some() {
+                    self.dismissals.retain(|(known, _)| *known != id);
+                }
+                answer
+            }
             None => std::future::pending().await,
         }
     }
@@ -53,6 +72,40 @@ impl Straight {
         self.late = Some(late);
     }
 
+    /// The call has its response. What it leaves open is waited for a little longer, with the right to use its session; then
+    /// the server hears that nobody answered. Typical: a server asks for roots in the first call it gets, whatever that is
+    /// about, and would never again.
+    pub(crate) fn settle(mut self, mut events: Events) {
+        // What has another way up outlives the call as it is.
+        if self.late.is_some() || !self.is_open() {
+            return;
+        }
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            return;
+        };
+        // Only the session is still needed: no call is in flight any more.
+        events.guard = None;
+        runtime.spawn(async move {
+            let until = Instant::now() + SETTLED_WITHIN;
+            while !self.open.is_empty() {
+                tokio::select! {
+                    biased;
+                    answer = self.next() => if let Some(answer) = answer
+                        && events.reply(answer).await.is_err()
+                    {
+                        return;
+                    },
+                    () = sleep_until(until) => break,
+                }
+            }
+            for (_, dismissal) in std::mem::take(&mut self.dismissals) {
+                if events.reply(dismissal).await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+
     /// Puts a server's question.
     pub(crate) fn put(&mut self, gate: &Gate, client: &Client, question: &Request, of: &Server) -> Put {
         let server_id = request_id(question);
@@ -60,6 +113,9 @@ impl Straight {
         let Some(conversation) = client.conversation else {
             return refuse(METHOD_NOT_FOUND, "this client cannot be asked");
         };
+        if self.open.len() >= MAX_OPEN {
+            return refuse(INTERNAL_ERROR, "too many questions at once");
+        }
         let server = of.known().map_or(client.version, |facts| facts.version);
         let mut asked = gate.conversations.ask(conversation);
         let id = asked.id().to_string().into_bytes();
@@ -71,7 +127,13 @@ impl Straight {
                 .remove_param("task");
             edits.finish()
         };
-        let ask = Ask::of_request(question).ok();
+        let ask = match Ask::of_request(question) {
+            Ok(ask) => Some(ask),
+            // A vendor's own, perhaps: the client knows best.
+            Err(NoAsk::Method) => None,
+            // Of a kind that nobody has declared.
+            Err(problem @ NoAsk::Params) => return refuse(problem.code(), &problem.to_string()),
+        };
         let message = match &ask {
             Some(ask) if !ask.kind().is_declared(&client.capabilities) => {
                 let (code, text) = ask.kind().undeclared(&client.capabilities);
@@ -89,20 +151,33 @@ impl Straight {
             gate.sessions
                 .with(conversation, |live| live.elicitations.insert(of.name(), &visit));
         }
-        let newer_client = client.version > server;
+        let asked_as = asked.id();
+        let dismissed = ask.as_ref().map(|ask| ask.kind().dismissed());
+        let dismissal = match dismissed {
+            Some(Ok(result)) => result_response(&server_id, result.as_bytes()),
+            Some(Err((code, text))) => error_response(Some(&server_id), code, text, None),
+            None => error_response(Some(&server_id), INTERNAL_ERROR, "no answer in time", None),
+        };
+        self.dismissals.push((asked_as, dismissal));
+        // A question may be large, and is needed again only for a newer client's answer.
+        let ask = ask.filter(|_| client.version > server);
         self.open.push(Box::pin(async move {
-            let answer = (&mut asked.answer).await.ok()?;
-            if newer_client && let (Some(ask), Outcome::Result(span)) = (&ask, answer.outcome()) {
-                let raw = answer.raw();
-                let result = raw.slice(span.start()..span.end());
-                return Some(match ask.result_for(&result, server) {
-                    Ok(result) => result_response(&server_id, &result),
-                    Err(beyond) => {
-                        error_response(Some(&server_id), INVALID_PARAMS, &beyond.to_string(), None)
+            let Ok(answer) = (&mut asked.answer).await else {
+                return (asked_as, None);
+            };
+            let answer = match (&ask, answer.outcome()) {
+                (Some(ask), Outcome::Result(span)) => {
+                    let result = answer.raw().slice(span.start()..span.end());
+                    match ask.result_for(&result, server) {
+                        Ok(result) => result_response(&server_id, &result),
+                        Err(beyond) => {
+                            error_response(Some(&server_id), INVALID_PARAMS, &beyond.to_string(), None)
+                        }
                     }
-                });
-            }
-            Some(answer.rewrite().id(server_id.to_vec()).finish())
+                }
+                _ => answer.rewrite().id(server_id.to_vec()).finish(),
+            };
+            (asked_as, Some(answer))
         }));
         Put::Down(message)
     }
@@ -115,7 +190,7 @@ impl Drop for Straight {
         };
         let mut open = std::mem::take(&mut self.open);
         let answering = async move {
-            while let Some(answer) = open.next().await {
+            while let Some((_, answer)) = open.next().await {
                 if let Some(answer) = answer {
                     late(answer);
                 }

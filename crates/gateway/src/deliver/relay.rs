@@ -320,6 +320,9 @@ impl Relay {
                 Finished::Message(status, message)
             }
         };
+        if let (Some(events), Ok(_), true) = (events, &outcome, self.straight.is_open()) {
+            std::mem::take(&mut self.straight).settle(events);
+        }
         match (finished, outcome) {
             (Finished::Message(status, message), outcome) => {
                 if let (Some(replay), Ok(_)) = (&mut self.replay, outcome) {
