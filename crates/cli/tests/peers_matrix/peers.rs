@@ -89,7 +89,7 @@ enum Transport {
 }
 
 impl Server {
-    /// What is tried with every client before anything else is.
+    /// What is tried in turns: each round with every client before the next begins.
     pub(crate) fn rounds(&self) -> Vec<Vec<&'static str>> {
         let all = FEATURES.map(|(feature, _)| feature);
         if self.key == "stdio_modern" {
