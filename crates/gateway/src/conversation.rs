@@ -13,7 +13,7 @@ use std::{
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use gatepost_protocol::envelope::{Id, Request, Response};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::{
     inbound::Cancellation,
@@ -25,6 +25,8 @@ use crate::{
 const SHARDS: usize = 16;
 /// Questions that may wait for a client that does not read its stream.
 const UNREAD: usize = 16;
+/// Questions outside calls that one stream's client may have yet to answer; more is a mistake or an attack.
+const UNANSWERED: usize = 64;
 /// Ids of questions begin below this, so that every one of them is a number that JavaScript can hold.
 const FIRST_QUESTIONS: u64 = 1 << 52;
 
@@ -42,7 +44,14 @@ pub(crate) struct Conversations {
 struct Shard {
     calls: HashMap<(ConversationId, Id), Arc<Cancellation>>,
     questions: HashMap<(ConversationId, u64), oneshot::Sender<Response>>,
-    listeners: HashMap<ConversationId, mpsc::Sender<Bytes>>,
+    listeners: HashMap<ConversationId, Listener>,
+}
+
+/// Where a conversation can be asked something outside its calls.
+#[derive(Clone)]
+struct Listener {
+    stream: mpsc::Sender<Bytes>,
+    room: Arc<Semaphore>,
 }
 
 /// What became of a client's answer to a question.
@@ -174,8 +183,10 @@ impl Conversations {
 
     /// Opens a stream for questions outside calls; an older one of the same conversation closes.
     pub(crate) fn listen(self: &Arc<Self>, conversation: ConversationId) -> Listening {
-        let (sender, questions) = mpsc::channel(UNREAD);
-        self.shard(conversation).listeners.insert(conversation, sender);
+        let (stream, questions) = mpsc::channel(UNREAD);
+        let room = Arc::new(Semaphore::new(UNANSWERED));
+        let listener = Listener { stream, room };
+        self.shard(conversation).listeners.insert(conversation, listener);
         Listening {
             conversations: Arc::clone(self),
             conversation,
@@ -197,6 +208,7 @@ impl Clients for Conversations {
     ) -> Option<BoxFuture<'static, Option<Bytes>>> {
         let conversation = ConversationId::from(conversation);
         let listener = self.shard(conversation).listeners.get(&conversation).cloned()?;
+        let place = listener.room.try_acquire_owned().ok()?;
         let mut asked = self.ask(conversation);
         let message = question
             .rewrite()
@@ -204,10 +216,11 @@ impl Clients for Conversations {
             .remove_meta("progressToken")
             .finish();
         // Full, or just closed: nobody reads it.
-        listener.try_send(message).ok()?;
+        listener.stream.try_send(message).ok()?;
         let id = Bytes::copy_from_slice(question.id().bytes());
         Some(Box::pin(async move {
             let answer = (&mut asked.answer).await.ok()?;
+            drop(place);
             Some(answer.rewrite().id(id.to_vec()).finish())
         }))
     }
@@ -221,7 +234,7 @@ impl Drop for Listening {
         if shard
             .listeners
             .get(&self.conversation)
-            .is_some_and(mpsc::Sender::is_closed)
+            .is_some_and(|listener| listener.stream.is_closed())
         {
             shard.listeners.remove(&self.conversation);
         }

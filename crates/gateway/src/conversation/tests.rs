@@ -194,3 +194,25 @@ async fn a_question_outside_a_call_goes_down_the_conversations_own_stream() {
     assert!(put(ann).is_none());
     assert!(!conversations.shard(ann).listeners.contains_key(&ann));
 }
+
+#[tokio::test]
+async fn a_client_that_reads_and_does_not_answer_is_asked_only_so_much() {
+    let Setting {
+        conversations, ann, ..
+    } = setting();
+    let raw = r#"{"jsonrpc":"2.0","id":"q","method":"roots/list"}"#;
+    let Ok(Message::Request(question)) = Message::parse(raw.into(), Strictness::Server) else {
+        panic!("{raw}")
+    };
+    let put = || Arc::clone(&conversations).put(*ann.bytes(), &question);
+    let mut listening = conversations.listen(ann);
+    let mut open = Vec::new();
+    for _ in 0..UNANSWERED {
+        open.push(put().unwrap());
+        listening.next().await.unwrap();
+    }
+    assert!(put().is_none());
+    assert_eq!(conversations.shard(ann).questions.len(), UNANSWERED);
+    drop(open.pop());
+    assert!(put().is_some());
+}

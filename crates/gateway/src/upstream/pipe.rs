@@ -12,7 +12,7 @@ use std::{
     collections::{HashMap, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -42,6 +42,8 @@ const MAX_WAITING_BYTES: usize = 1024 * 1024;
 const MAX_LEFT: usize = 1024;
 /// Messages that may wait for a server that does not read.
 const MAX_UNSENT: usize = 64;
+/// Answers to questions that may wait besides, for a server that asks and does not read.
+const MAX_UNSENT_ANSWERS: usize = 256;
 /// How long a server may still be at a call that nobody waits for: what it says without naming one may be about that.
 pub(super) const LEFT_FOR: Duration = Duration::from_secs(10);
 /// Lines longer than this are cut in the log.
@@ -72,6 +74,8 @@ pub(crate) struct Pipe {
     /// Notifications that nobody read in time, or that belonged to nobody.
     dropped: AtomicU64,
     over: watch::Sender<bool>,
+    /// Answers for which there is no room among what is to be sent.
+    unsent_answers: AtomicUsize,
 }
 
 struct Books {
@@ -154,6 +158,7 @@ impl Pipe {
             nonsense: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
             over: watch::channel(false).0,
+            unsent_answers: AtomicUsize::new(0),
         });
         (Arc::clone(&pipe), Inlet { pipe }, unsent)
     }
@@ -512,11 +517,20 @@ impl asking::Session for Pipe {
 
     fn answer(self: &Arc<Self>, answer: Bytes) {
         // Room is mostly there at once; a question that is not answered for want of it would hang its call.
-        if let Err(mpsc::error::TrySendError::Full(answer)) = self.outlet.try_send(answer)
-            && let Ok(runtime) = tokio::runtime::Handle::try_current()
-        {
+        let Err(mpsc::error::TrySendError::Full(answer)) = self.outlet.try_send(answer) else {
+            return;
+        };
+        if self.unsent_answers.fetch_add(1, Relaxed) >= MAX_UNSENT_ANSWERS {
+            self.unsent_answers.fetch_sub(1, Relaxed);
+            self.dropped.fetch_add(1, Relaxed);
+            return;
+        }
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             let pipe = Arc::clone(self);
-            runtime.spawn(async move { pipe.send(answer).await });
+            runtime.spawn(async move {
+                let _ = pipe.send(answer).await;
+                pipe.unsent_answers.fetch_sub(1, Relaxed);
+            });
         }
     }
 }

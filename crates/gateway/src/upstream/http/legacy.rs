@@ -51,6 +51,13 @@ enum First {
     Ask(Box<Message>),
 }
 
+/// What may wait for one call that does not read what comes beside it, and how many of its questions are known to have come
+/// so.
+const MAX_ASIDES: usize = 64;
+/// Longer ids are nobody's counter, and not worth remembering.
+const LONGEST_ID: usize = 1024;
+/// Answers that may be on their way at once, to a server that asks faster than it takes them.
+const MAX_ANSWERING: usize = 256;
 /// How often a broken stream is taken up again.
 const RESUMPTIONS: u32 = 5;
 
@@ -62,6 +69,8 @@ pub(crate) struct LegacySession {
     asking: Asking,
     next: AtomicU64,
     gone: AtomicBool,
+    /// Answers on their way.
+    answering: AtomicUsize,
     announcer: Announcer,
     /// Clients' calls in flight.
     in_flight: AtomicUsize,
@@ -71,7 +80,7 @@ pub(crate) struct LegacySession {
 #[derive(Default)]
 struct Books {
     /// Calls that get what comes on the GET stream: a question, or a log line they wanted.
-    calls: Vec<(u64, mpsc::UnboundedSender<Message>)>,
+    calls: Vec<(u64, mpsc::Sender<Message>)>,
     /// Until when the server may still be at a call that nobody waits for any more.
     left_until: Option<Instant>,
     /// Questions that came when there was no call.
@@ -89,7 +98,7 @@ pub(crate) struct Tenure {
 pub(crate) struct LegacyCall {
     session: Arc<LegacySession>,
     id: u64,
-    asks: Option<mpsc::UnboundedReceiver<Message>>,
+    asks: Option<mpsc::Receiver<Message>>,
     /// The ids of the questions that came so.
     asides: Vec<Bytes>,
     resumed: u32,
@@ -120,6 +129,7 @@ impl LegacySession {
             // 1 was `initialize`.
             next: AtomicU64::new(2),
             gone: AtomicBool::new(false),
+            answering: AtomicUsize::new(0),
             announcer,
             in_flight: AtomicUsize::new(0),
             books: Mutex::default(),
@@ -165,7 +175,7 @@ impl LegacySession {
         let context = &self.endpoint.context;
         let listens = self.asking.allowed || out.log_level.is_some();
         let reply = if listens && !out.own() {
-            let (sender, mut asks) = mpsc::unbounded_channel();
+            let (sender, mut asks) = mpsc::channel(MAX_ASIDES);
             self.books().enter(id, sender);
             let session = Arc::clone(self);
             let mut pending: Pending = Box::pin(async move {
@@ -263,6 +273,25 @@ impl LegacySession {
         }
     }
 
+    /// Answers a question without waiting until the server has it. One that asks faster than it takes answers gets no more.
+    pub(crate) fn answer_later(self: &Arc<Self>, answer: Bytes) {
+        if self.answering.fetch_add(1, Relaxed) >= MAX_ANSWERING {
+            self.answering.fetch_sub(1, Relaxed);
+            tracing::debug!(target: "gatepost::server", server = &*self.endpoint.context.server,
+                "asks faster than it takes answers");
+            return;
+        }
+        let session = Arc::clone(self);
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                if let Err(error) = session.send(answer).await {
+                    tracing::debug!(%error, "an answer was not delivered");
+                }
+                session.answering.fetch_sub(1, Relaxed);
+            });
+        }
+    }
+
     /// Keeps the GET stream open until it ends or is refused: announces changes, and finds out whose the questions on it
     /// are. `Ok(false)`: the server has no such stream (405), which is its right.
     pub(crate) async fn listen(self: &Arc<Self>, last_id: &mut Option<Bytes>) -> Result<bool, CallError> {
@@ -300,7 +329,7 @@ impl LegacySession {
                 if let Some(change) = change_of(&notification) {
                     self.announcer.announce(change);
                 } else if let Some(call) = self.only_call() {
-                    let _ = call.send(Message::Notification(notification));
+                    let _ = call.try_send(Message::Notification(notification));
                 } else {
                     tracing::debug!(target: "gatepost::server", server = &*self.endpoint.context.server,
                         method = notification.method(), "a notification that belongs to no call");
@@ -308,7 +337,7 @@ impl LegacySession {
             }
             Ok(Message::Request(request)) => {
                 if let Some(answer) = asking::pong(&request) {
-                    self.send_later(answer);
+                    self.answer_later(answer);
                 } else if self.asking.allowed {
                     self.asked(&request);
                 } else {
@@ -337,8 +366,9 @@ impl LegacySession {
         }
         match call {
             Some(Ok(call)) => {
-                if call.send(Message::Request(question.clone())).is_err() {
-                    asking::refuse(self, question, "the call that this belongs to is over");
+                if call.try_send(Message::Request(question.clone())).is_err() {
+                    let why = "the call that this belongs to is over, or takes no questions that fast";
+                    asking::refuse(self, question, why);
                 }
             }
             Some(Err(())) => {
@@ -361,7 +391,7 @@ impl LegacySession {
         }
     }
 
-    fn only_call(&self) -> Option<mpsc::UnboundedSender<Message>> {
+    fn only_call(&self) -> Option<mpsc::Sender<Message>> {
         let books = self.books();
         match books.calls.as_slice() {
             [(_, call)] if self.in_flight.load(Relaxed) == 1 && !self.may_be_at_another(&books) => {
@@ -440,10 +470,10 @@ impl LegacySession {
 
 impl Books {
     /// A call begins, and takes the questions that wait for one.
-    fn enter(&mut self, id: u64, call: mpsc::UnboundedSender<Message>) {
+    fn enter(&mut self, id: u64, call: mpsc::Sender<Message>) {
         for question in self.held.drain() {
             // Its receiver is in the same hands.
-            let _ = call.send(Message::Request(question));
+            let _ = call.try_send(Message::Request(question));
         }
         self.calls.push((id, call));
     }
@@ -452,7 +482,7 @@ impl Books {
     fn keep(&mut self, question: &Request) -> bool {
         match self.calls.as_slice() {
             [] => self.held.keep(question),
-            [(_, call)] => call.send(Message::Request(question.clone())).is_ok(),
+            [(_, call)] => call.try_send(Message::Request(question.clone())).is_ok(),
             _ => false,
         }
     }
@@ -464,7 +494,7 @@ impl asking::Session for LegacySession {
     }
 
     fn answer(self: &Arc<Self>, answer: Bytes) {
-        self.send_later(answer);
+        self.answer_later(answer);
     }
 }
 
@@ -517,9 +547,18 @@ impl LegacyCall {
     }
 
     fn note(&mut self, message: &Message) {
-        if let Message::Request(question) = message {
-            self.asides.push(Bytes::copy_from_slice(question.id().bytes()));
+        let Message::Request(question) = message else {
+            return;
+        };
+        let id = question.id().bytes();
+        if id.len() > LONGEST_ID {
+            return;
         }
+        // The oldest has been answered, if its server is in its senses.
+        if self.asides.len() >= MAX_ASIDES {
+            self.asides.remove(0);
+        }
+        self.asides.push(Bytes::copy_from_slice(id));
     }
 
     /// Takes back a question that this call leaves unanswered: it is for the next one, unless it came on this call's stream.

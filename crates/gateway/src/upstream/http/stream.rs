@@ -225,7 +225,7 @@ impl EventStream {
                     }
                     // On the call's own stream it is this call's question, whoever the session is for.
                     Some(call) => match asking::pong(&request) {
-                        Some(answer) => call.session().send_later(answer),
+                        Some(answer) => call.session().answer_later(answer),
                         None => return Ok(Message::Request(request)),
                     },
                 },

@@ -413,3 +413,15 @@ async fn a_notice_of_a_task_goes_to_the_stream_that_asked_for_it() {
         assert_eq!(notice.param_text("taskId").unwrap(), format!("t{id}"));
     }
 }
+
+#[tokio::test]
+async fn a_server_that_asks_and_does_not_read_is_answered_in_bounded_memory() {
+    let (pipe, inlet, _unread) = Pipe::new("s".into(), Announcer::new());
+    let extra = 10;
+    for id in 0..MAX_UNSENT + MAX_UNSENT_ANSWERS + extra {
+        let question = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"roots/list"}}"#);
+        inlet.receive(&question.into());
+    }
+    assert_eq!(pipe.unsent_answers.load(Relaxed), MAX_UNSENT_ANSWERS);
+    assert_eq!(pipe.dropped.load(Relaxed), extra as u64);
+}

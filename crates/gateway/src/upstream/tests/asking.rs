@@ -375,3 +375,40 @@ async fn a_question_does_not_break_off_a_large_answer() {
         other => panic!("{other:?}"),
     }
 }
+
+/// Every answer is a request of its own, which a hostile server need not answer.
+#[tokio::test]
+async fn a_server_that_asks_and_takes_no_answers_is_answered_in_bounded_memory() {
+    const MOST: usize = 256;
+    let sessions = AtomicUsize::new(0);
+    let (feeder, stream) = events();
+    let stream = Mutex::new(Some(stream));
+    let hanging = Mutex::new(Vec::new());
+    let backend = Backend::start(move |seen| match (&seen.verb, seen.method().as_str()) {
+        (&Verb::GET, _) => answer(405, "text/plain", ""),
+        (_, "response") => {
+            let (held, mut document) = events();
+            let json = http::HeaderValue::from_static("application/json");
+            document.headers_mut().insert("content-type", json);
+            hanging.lock().unwrap().push(held);
+            document
+        }
+        _ => legacy(&sessions, seen, |_| stream.lock().unwrap().take().unwrap()),
+    })
+    .await;
+    let server = backend.server("");
+    for id in 0..MOST + 50 {
+        let ping = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"ping"}}"#);
+        feeder.send(event(&ping)).unwrap();
+    }
+    let last = r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{}}"#;
+    feeder.send(event(last)).unwrap();
+    let mut events = streaming(Caller::legacy("{}").call(&server).await.unwrap());
+    assert!(matches!(events.next().await.unwrap(), Message::Notification(_)));
+    while backend.seen("response").len() < MOST {
+        tokio::task::yield_now().await;
+    }
+    // Whatever was to be sent is being sent by now.
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert_eq!(backend.seen("response").len(), MOST);
+}
