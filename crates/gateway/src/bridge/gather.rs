@@ -207,11 +207,18 @@ impl Gather {
         self.open.drain(..).map(Open::dismissed).collect()
     }
 
-    /// The final result has come: the open questions, which nobody will answer in this call. They may have been meant for no
-    /// call at all, unless the client was told of them.
-    pub(crate) fn left_over(&mut self) -> Vec<Request> {
-        let untold = self.open.drain(..).filter(|open| !open.told);
-        untold.map(|open| open.request).collect()
+    /// The final result has come, and nobody will answer the open questions in this call. Roots may be asked for at any time,
+    /// so if this call's client was not told of it, the next one may be (first); whatever else is asked is asked for a call,
+    /// and is this call's client's to dismiss (second).
+    pub(crate) fn left_over(&mut self) -> (Vec<Request>, Vec<Bytes>) {
+        let (any_time, ours): (Vec<Open>, Vec<Open>) = self
+            .open
+            .drain(..)
+            .partition(|open| !open.told && open.ask.kind() == AskKind::Roots);
+        (
+            any_time.into_iter().map(|open| open.request).collect(),
+            ours.into_iter().map(Open::dismissed).collect(),
+        )
     }
 
     /// The capabilities that the client would have needed, as a raw JSON object; `None` if nothing was refused.

@@ -287,15 +287,8 @@ impl Parked {
             Ok(response @ Message::Response(_)) => {
                 // They were asked of this call's client, and of nobody else.
                 let dismissed = self.gather.dismiss();
-                if let Some(mut events) = self.events.take() {
-                    // With the stream goes the lease: nobody else gets it before the server has all answers.
-                    tokio::spawn(async move {
-                        for answer in dismissed {
-                            if events.reply(answer).await.is_err() {
-                                break;
-                            }
-                        }
-                    });
+                if let Some(events) = self.events.take() {
+                    events.end_with(dismissed);
                 }
                 self.over(ParkedEvent::Responded, Ok(response));
             }

@@ -299,10 +299,12 @@ impl Relay {
                 ParkedState::Answered => gather.on(ParkedEvent::RetriedInFull),
                 _ => gather.on(event),
             }
-            for question in gather.left_over() {
-                if let Some(events) = &mut events {
+            let (any_time, dismissed) = gather.left_over();
+            if let Some(mut events) = events.take() {
+                for question in any_time {
                     events.put_back(question);
                 }
+                events.end_with(dismissed);
             }
             required = gather.required();
         }

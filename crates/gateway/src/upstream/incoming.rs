@@ -263,6 +263,23 @@ impl Events {
         }
     }
 
+    /// Answers what a call that has ended leaves open, in its own time. The stream, and with it the lease, lasts until the
+    /// server has all of it, so that nobody else's call comes between.
+    pub(crate) fn end_with(mut self, answers: Vec<Bytes>) {
+        if answers.is_empty() {
+            return;
+        }
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                for answer in answers {
+                    if self.reply(answer).await.is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+    }
+
     /// Says whether the call only waits for its client, so that its session takes no place of the pool's.
     pub(crate) fn set_parked(&mut self, parked: bool) {
         let lease = match &mut self.source {
