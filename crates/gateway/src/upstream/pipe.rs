@@ -9,7 +9,7 @@
 //! are dropped and counted, an answer never is.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
@@ -19,25 +19,20 @@ use std::{
 
 use bytes::Bytes;
 use gatepost_protocol::{
-    envelope::{Batch, Invalid, Message, Notification, Request, Response},
+    envelope::{Message, Notification, Request},
     error::{self, METHOD_NOT_FOUND},
     json::{self, Strictness},
-    method::Method,
 };
 use tokio::{
-    io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader},
-    sync::{Notify, mpsc, watch},
+    sync::{mpsc, watch},
     time::Instant,
 };
 
 use super::{
     asking::{self, Held, Owner},
-    change::{Announcer, change_of},
+    change::Announcer,
 };
 
-/// Messages and bytes that may wait for one call that does not read.
-const MAX_WAITING: usize = 256;
-const MAX_WAITING_BYTES: usize = 1024 * 1024;
 /// Abandoned calls that are kept in mind.
 const MAX_LEFT: usize = 1024;
 /// Messages that may wait for a server that does not read.
@@ -48,6 +43,16 @@ const MAX_UNSENT_ANSWERS: usize = 256;
 pub(super) const LEFT_FOR: Duration = Duration::from_secs(10);
 /// Lines longer than this are cut in the log.
 const LOGGED_BYTES: usize = 200;
+
+mod call;
+mod inlet;
+mod lines;
+
+pub(crate) use call::Ticket;
+pub(crate) use inlet::Inlet;
+pub(crate) use lines::{read_lines, write_lines};
+
+use call::Call;
 
 /// How a server's own messages are to be taken; known once the handshake is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,24 +96,6 @@ struct Books {
     ended: Option<Arc<str>>,
 }
 
-/// What waits for one call.
-#[derive(Debug, Default)]
-struct Call {
-    waiting: Mutex<Waiting>,
-    ready: Notify,
-    /// The gate's own: nothing is guessed to belong to it.
-    own: bool,
-}
-
-#[derive(Debug, Default)]
-struct Waiting {
-    queue: VecDeque<Message>,
-    bytes: usize,
-    fault: Option<Fault>,
-    /// Nobody reads any more.
-    abandoned: bool,
-}
-
 /// Why a call on a pipe cannot go on.
 #[derive(Debug, Clone)]
 pub(crate) enum Fault {
@@ -120,19 +107,6 @@ pub(crate) enum Fault {
     Violation(String),
     /// The answer is over this many bytes.
     TooLarge(u64),
-}
-
-/// One call's end of the pipe. Dropping it before the answer forgets the call quietly.
-pub(crate) struct Ticket {
-    pipe: Arc<Pipe>,
-    id: u64,
-    call: Arc<Call>,
-    answered: bool,
-}
-
-/// The receiving half: whoever reads the connection hands the messages in.
-pub(crate) struct Inlet {
-    pipe: Arc<Pipe>,
 }
 
 // === impl Pipe ===
@@ -200,10 +174,7 @@ impl Pipe {
         compose: impl FnOnce(u64) -> Bytes,
     ) -> Result<Ticket, Fault> {
         let id = self.next.fetch_add(1, Relaxed);
-        let call = Arc::new(Call {
-            own,
-            ..Call::default()
-        });
+        let call = Arc::new(Call::new(own));
         let raw = compose(id);
         {
             let mut books = self.books();
@@ -359,123 +330,6 @@ impl Pipe {
     }
 }
 
-// === impl Inlet ===
-
-impl Inlet {
-    /// Takes one received message.
-    pub(crate) fn receive(&self, raw: &Bytes) {
-        if raw.iter().all(u8::is_ascii_whitespace) {
-            return;
-        }
-        match Message::parse(raw.clone(), Strictness::Server) {
-            Ok(Message::Response(response)) => self.answer(response),
-            Ok(Message::Notification(notification)) => self.notice(notification),
-            Ok(Message::Request(request)) => self.ask(&request),
-            Err(problem) if problem.reason == Invalid::Batch => match Batch::split(raw, Strictness::Server) {
-                Ok(parts) => parts.into_iter().for_each(|part| self.receive(&part)),
-                Err(_) => self.nonsense(raw),
-            },
-            Err(_) => self.nonsense(raw),
-        }
-    }
-
-    /// The connection is over; every call learns why.
-    pub(crate) fn end(self, reason: &str) {
-        self.pipe.finish(reason);
-    }
-
-    /// Something that is no message: skipped and counted, said once.
-    pub(crate) fn nonsense(&self, raw: &[u8]) {
-        let shown = String::from_utf8_lossy(&raw[..raw.len().min(LOGGED_BYTES)]);
-        let server = &*self.pipe.server;
-        if self.pipe.nonsense.fetch_add(1, Relaxed) == 0 {
-            tracing::warn!(target: "gatepost::server", server, line = %shown.trim_end(),
-                "wrote something that is not JSON-RPC; it is skipped, and so will be more of its kind");
-        } else {
-            tracing::debug!(target: "gatepost::server", server, line = %shown.trim_end(), "not JSON-RPC, skipped");
-        }
-    }
-
-    /// A message over the limit, of which this is the beginning. Fails the call it answers, if that can be told.
-    pub(crate) fn oversized(&self, head: &[u8], limit: u64) {
-        let named = leading_id(head);
-        tracing::warn!(target: "gatepost::server", server = &*self.pipe.server, limit, id = named,
-            "wrote a message over `http.max_response`; it is skipped");
-        let call = match named {
-            Some(id) => self.pipe.books().calls.remove(&id),
-            None => self.pipe.only_call(),
-        };
-        if let Some(call) = call {
-            call.fail(Fault::TooLarge(limit));
-        }
-    }
-
-    fn answer(&self, response: Response) {
-        let id = response.id().map(gatepost_protocol::envelope::RawId::as_u64);
-        let call = match id {
-            Some(Some(id)) => {
-                let mut books = self.pipe.books();
-                books.left.remove(&id);
-                books.calls.remove(&id)
-            }
-            Some(None) => None,
-            // An error without an id: the server could not read what we sent.
-            None => {
-                let only = self.pipe.only_call();
-                if only.is_none() {
-                    tracing::warn!(target: "gatepost::server", server = &*self.pipe.server,
-                        error = %response.error_message().unwrap_or_default(), "answered with an error that names no request");
-                }
-                only
-            }
-        };
-        match call {
-            Some(call) => {
-                call.push(Message::Response(response), true);
-            }
-            // The usual end of a call that nobody waits for any more.
-            None => tracing::debug!(server = &*self.pipe.server, "an answer to no open call"),
-        }
-    }
-
-    fn notice(&self, notification: Notification) {
-        let pipe = &self.pipe;
-        if let Some(change) = change_of(&notification) {
-            pipe.announcer.announce(change);
-            return;
-        }
-        match notification.known_method() {
-            Some(Method::Progress) => {
-                let call = notification
-                    .param_raw("progressToken")
-                    .and_then(|token| pipe.call_of(token));
-                pipe.deliver(call.as_deref(), notification);
-            }
-            Some(Method::SubscriptionsAcknowledged | Method::TasksNotice) => {
-                let id = notification.meta_raw("io.modelcontextprotocol/subscriptionId");
-                let call = id.and_then(|id| pipe.call_of(id));
-                pipe.deliver(call.as_deref(), notification);
-            }
-            method => {
-                let call = pipe.only_call();
-                if call.is_none() && method == Some(Method::LogMessage) {
-                    let text = notification.param_raw("data").unwrap_or_default();
-                    let shown = String::from_utf8_lossy(&text[..text.len().min(LOGGED_BYTES)]);
-                    tracing::info!(target: "gatepost::server", server = &*pipe.server, data = %shown, "log message");
-                }
-                pipe.deliver(call.as_deref(), notification);
-            }
-        }
-    }
-
-    fn ask(&self, request: &Request) {
-        match asking::pong(request) {
-            Some(answer) => self.pipe.send_now(answer),
-            None => self.pipe.asked(request),
-        }
-    }
-}
-
 impl Books {
     /// Nobody waits for a call any more, but its server may still be at it.
     fn leave(&mut self, id: u64) {
@@ -535,19 +389,6 @@ impl asking::Session for Pipe {
     }
 }
 
-/// The number in the first `"id":` of a message's beginning. A guess, good enough to say which call has failed: every SDK
-/// writes the id before the result.
-fn leading_id(head: &[u8]) -> Option<u64> {
-    let place = head.windows(4).position(|window| window == b"\"id\"")?;
-    let rest = head
-        .get(place + 4..)?
-        .trim_ascii_start()
-        .strip_prefix(b":")?
-        .trim_ascii_start();
-    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    std::str::from_utf8(&rest[..digits]).ok()?.parse().ok()
-}
-
 impl Pipe {
     /// The connection was over before `message` got as far as the server, so that its call may be made again, whatever it
     /// asks for.
@@ -580,132 +421,6 @@ impl Pipe {
     }
 }
 
-// === impl Call ===
-
-impl Call {
-    fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Puts a message in; false if there was no room. What `must` arrive always has room.
-    fn push(&self, message: Message, must: bool) -> bool {
-        let size = message.raw().len();
-        let mut waiting = self.waiting();
-        if waiting.abandoned {
-            return false;
-        }
-        if !must && (waiting.queue.len() >= MAX_WAITING || waiting.bytes + size > MAX_WAITING_BYTES.max(size))
-        {
-            return false;
-        }
-        waiting.bytes += size;
-        waiting.queue.push_back(message);
-        drop(waiting);
-        self.ready.notify_one();
-        true
-    }
-
-    fn fail(&self, fault: Fault) {
-        self.waiting().fault.get_or_insert(fault);
-        self.ready.notify_one();
-    }
-}
-
-// === impl Ticket ===
-
-impl Ticket {
-    /// Our id of the request.
-    #[cfg(test)]
-    pub(crate) fn id(&self) -> u64 {
-        self.id
-    }
-
-    /// The pipe it is on.
-    pub(crate) fn pipe(&self) -> &Arc<Pipe> {
-        &self.pipe
-    }
-
-    /// The pipe, if all its calls are one client's.
-    pub(crate) fn pipe_of_its_own(&self) -> Option<&Arc<Pipe>> {
-        (self.pipe.books().manners == Manners::Conversation).then_some(&self.pipe)
-    }
-
-    /// Progress of this answered call is for this one from now on: a task is made by one request, and waited for by another
-    /// (2025-11-25 basic/utilities/tasks, Task Progress Notifications).
-    pub(crate) fn inherit(&self, answered: u64) {
-        self.pipe.books().heirs.insert(answered, self.id);
-    }
-
-    /// Whether the answer has been taken.
-    pub(crate) fn answered(&self) -> bool {
-        self.answered
-    }
-
-    /// The next message: notifications and questions, and last the response. Cancel safe.
-    pub(crate) async fn next(&mut self) -> Result<Message, Fault> {
-        loop {
-            {
-                let mut waiting = self.call.waiting();
-                if let Some(message) = waiting.queue.pop_front() {
-                    waiting.bytes -= message.raw().len();
-                    self.answered |= matches!(message, Message::Response(_));
-                    return Ok(message);
-                }
-                if let Some(fault) = &waiting.fault {
-                    self.answered = true;
-                    return Err(fault.clone());
-                }
-            }
-            self.call.ready.notified().await;
-        }
-    }
-
-    /// Waits for the response and passes over everything before it; nobody is there to be asked.
-    pub(crate) async fn response(mut self) -> Result<Response, Fault> {
-        loop {
-            match self.next().await? {
-                Message::Response(response) => return Ok(response),
-                Message::Request(question) => {
-                    asking::refuse(&self.pipe, &question, "nobody waits for this call any more");
-                }
-                Message::Notification(_) => {}
-            }
-        }
-    }
-
-    /// Tells the server that nobody wants the answer any more.
-    pub(crate) fn cancel(&self, reason: &str) {
-        self.pipe.send_now(cancelled(self.id, reason));
-    }
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        {
-            let mut books = self.pipe.books();
-            let unanswered = books.calls.remove(&self.id).is_some();
-            books.heirs.retain(|_, heir| *heir != self.id);
-            if unanswered && !self.call.own {
-                books.leave(self.id);
-            }
-        }
-        if self.answered {
-            return;
-        }
-        // A question that nobody has read would leave the server waiting.
-        let unread = {
-            let mut waiting = self.call.waiting();
-            waiting.abandoned = true;
-            std::mem::take(&mut waiting.queue)
-        };
-        for message in unread {
-            if let Message::Request(question) = message {
-                self.pipe.put_back(&question);
-            }
-        }
-    }
-}
-
 /// A `ping` under one of our ids.
 pub(crate) fn ping(id: u64) -> Bytes {
     format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"ping"}}"#).into()
@@ -720,91 +435,6 @@ pub(crate) fn cancelled(id: u64, reason: &str) -> Bytes {
     json::quote_into(&mut raw, reason);
     raw.extend_from_slice(b"}}");
     raw.into()
-}
-
-// === lines ===
-
-/// Reads lines until the end and hands them in; returns why reading ended. A line over `limit` bytes fails the call that
-/// it answers and is skipped, unless it does not end either.
-pub(crate) async fn read_lines(from: impl AsyncRead + Unpin, inlet: &Inlet, limit: u64) -> String {
-    let mut from = BufReader::with_capacity(64 * 1024, from);
-    loop {
-        let mut line = Vec::new();
-        // One byte more, so that a line of just the allowed length is told from a longer one.
-        match (&mut from)
-            .take(limit.saturating_add(1))
-            .read_until(b'\n', &mut line)
-            .await
-        {
-            Ok(0) => return "its output ended".to_owned(),
-            Ok(_) if line.last() == Some(&b'\n') || (line.len() as u64) <= limit => {
-                line.truncate(line.trim_ascii_end().len());
-                inlet.receive(&line.into());
-            }
-            Ok(_) => {
-                inlet.oversized(&line[..line.len().min(4096)], limit);
-                drop(line);
-                // Reading on costs time but no memory.
-                match skip_line(&mut from, limit.saturating_mul(4)).await {
-                    Ok(true) => {}
-                    Ok(false) => return "it wrote a line that does not end".to_owned(),
-                    Err(error) => return format!("its output could not be read: {error}"),
-                }
-            }
-            Err(error) => return format!("its output could not be read: {error}"),
-        }
-    }
-}
-
-/// Skips to the end of the line; false if it did not come within `limit` bytes.
-async fn skip_line(from: &mut (impl AsyncBufReadExt + Unpin), limit: u64) -> std::io::Result<bool> {
-    let mut skipped = 0;
-    loop {
-        let buffer = from.fill_buf().await?;
-        let (length, found) = match buffer.iter().position(|byte| *byte == b'\n') {
-            Some(place) => (place + 1, true),
-            None => (buffer.len(), buffer.is_empty()),
-        };
-        from.consume(length);
-        skipped += length as u64;
-        if found {
-            return Ok(true);
-        }
-        if skipped > limit {
-            return Ok(false);
-        }
-    }
-}
-
-/// Writes messages, one a line, as they come; those that wait together are written together. Ends when the pipe does.
-pub(crate) async fn write_lines(
-    mut to: impl AsyncWrite + Unpin,
-    mut unsent: mpsc::Receiver<Bytes>,
-) -> std::io::Result<()> {
-    let mut batch = Vec::with_capacity(MAX_UNSENT);
-    let mut buffer = Vec::new();
-    while unsent.recv_many(&mut batch, MAX_UNSENT).await > 0 {
-        for message in batch.drain(..) {
-            // A message is one line: line breaks can only be white space between tokens, as JSON strings escape them.
-            if message.contains(&b'\n') || message.contains(&b'\r') {
-                buffer.extend(message.iter().map(|byte| {
-                    if matches!(byte, b'\n' | b'\r') {
-                        b' '
-                    } else {
-                        *byte
-                    }
-                }));
-            } else {
-                buffer.extend_from_slice(&message);
-            }
-            buffer.push(b'\n');
-        }
-        to.write_all(&buffer).await?;
-        to.flush().await?;
-        buffer.clear();
-        buffer.shrink_to(64 * 1024);
-    }
-    to.shutdown().await
 }
 
 #[cfg(test)]

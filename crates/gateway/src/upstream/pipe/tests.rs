@@ -1,10 +1,10 @@
 use gatepost_protocol::envelope::Message;
 use tokio::{
-    io::{DuplexStream, Lines},
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, Lines},
     task::JoinHandle,
 };
 
-use super::*;
+use super::{call::MAX_WAITING, inlet::leading_id, *};
 use crate::upstream::change::Change;
 
 /// The server's end of a pipe.
