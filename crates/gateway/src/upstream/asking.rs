@@ -15,8 +15,9 @@ use std::{
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use gatepost_protocol::{
+    ask::{Ask, NoAsk},
     envelope::Request,
-    error::{INTERNAL_ERROR, METHOD_NOT_FOUND, error_response, result_response},
+    error::{INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND, error_response, result_response},
     method::Method,
 };
 
@@ -43,6 +44,8 @@ pub(crate) trait Clients: Send + Sync {
 pub(crate) struct Owner {
     pub(crate) clients: Arc<dyn Clients>,
     pub(crate) conversation: [u8; 16],
+    /// What the session was opened with: a raw JSON object.
+    pub(crate) capabilities: Bytes,
 }
 
 /// Of whom a session over HTTP may ask, and what is learned from its asking.
@@ -115,8 +118,23 @@ pub(crate) fn pong(request: &Request) -> Option<Bytes> {
     (request.known_method() == Some(Method::Ping)).then(|| result_response(request.id().bytes(), b"{}"))
 }
 
-/// Puts a question to the client whose own the session is; false if that client listens nowhere.
+/// Puts a question to the client whose own the session is, or refuses what that client did not declare; false if the client
+/// listens nowhere.
 pub(crate) fn put_to_owner<S: Session>(session: &Arc<S>, owner: &Owner, question: &Request) -> bool {
+    // "Servers MUST NOT send elicitation requests with modes that are not supported by the client", and alike for tools in
+    // sampling. Source: MCP 2025-11-25, client/elicitation and client/sampling, Capabilities.
+    let refusal = match Ask::of_request(question) {
+        Ok(ask) if ask.kind().is_declared(&owner.capabilities) => None,
+        Ok(ask) => Some(ask.kind().undeclared(&owner.capabilities)),
+        Err(NoAsk::Params) => Some((INVALID_PARAMS, "the parameters do not fit the method")),
+        // A vendor's own, perhaps: the client knows best.
+        Err(NoAsk::Method) => None,
+    };
+    if let Some((code, text)) = refusal {
+        let id = question.id().bytes();
+        session.answer(error_response(Some(id), code, text, None));
+        return true;
+    }
     let Ok(runtime) = tokio::runtime::Handle::try_current() else {
         return false;
     };

@@ -346,6 +346,7 @@ impl Connector {
         Some(Owner {
             clients: Arc::clone(self.clients.as_ref()?),
             conversation: key.conversation?,
+            capabilities: key.capabilities.clone(),
         })
     }
 

@@ -412,3 +412,44 @@ async fn a_server_that_asks_and_takes_no_answers_is_answered_in_bounded_memory()
     tokio::time::sleep(Duration::from_millis(20)).await;
     assert_eq!(backend.seen("response").len(), MOST);
 }
+
+#[tokio::test]
+async fn a_client_is_asked_nothing_outside_calls_that_it_did_not_declare() {
+    let stage = Stage::new().await;
+    let listener = Arc::new(Listener {
+        answer: Some(ROOTS),
+        asked: Mutex::default(),
+    });
+    let clients: Arc<dyn Clients> = Arc::<Listener>::clone(&listener);
+    let yaml = format!(
+        "{{ url: {}, timeout: 5s, isolation: session }}",
+        stage.backend.url
+    );
+    let server = server_for(&yaml, None, 1 << 20, Some(clients));
+    let caller = Caller {
+        conversation: Some([7; 16]),
+        ..Caller::asking()
+    };
+    let mut call = stage.begin(&caller, &server).await;
+    stage.finish(0);
+    over(&mut call).await;
+    drop(call);
+    for (number, (params, code)) in [(r#"{"message":"?"}"#, "-32601"), (r#"{"mode":"odd"}"#, "-32602")]
+        .into_iter()
+        .enumerate()
+    {
+        let form = format!(r#"{{"jsonrpc":"2.0","id":"e","method":"elicitation/create","params":{params}}}"#);
+        stage
+            .beside
+            .lock()
+            .unwrap()
+            .last()
+            .unwrap()
+            .1
+            .send(event(&form))
+            .unwrap();
+        let refused = stage.answered(number).await;
+        assert!(refused.contains(code), "{refused}");
+    }
+    assert!(listener.asked.lock().unwrap().is_empty());
+}
