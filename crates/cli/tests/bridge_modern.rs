@@ -443,6 +443,55 @@ async fn closing_the_stream_cancels_a_call_that_is_not_parked_and_no_other() {
     assert_eq!(good.await.unwrap().outcome(), (200, None));
 }
 
+/// A server need not heed a cancellation; it waits for no answer all the same.
+#[tokio::test]
+async fn closing_the_stream_before_the_client_is_told_dismisses_what_was_asked() {
+    let mut stage = Stage::set("asks: { settle: 10s }").await;
+    let client = stage.client().with_meta(r#""progressToken":"mine""#);
+    let request = client.request("tools/call", &call(&json!({})));
+    let address = stage.gate.address();
+    let asking = tokio::spawn(async move { request.send(address).await.events() });
+    let writer = stage.puppet.turn().await.events();
+    writer.event(&form(7)).await;
+    let progress = json!({ "progressToken": writer.id(), "progress": 1 });
+    writer
+        .event(&json!({ "jsonrpc": "2.0", "method": "notifications/progress", "params": progress }))
+        .await;
+    let mut events = asking.await.unwrap();
+    assert_eq!(events.message().await["params"]["progressToken"], "mine");
+    drop(events);
+    let dismissed = stage.heard().await;
+    assert_eq!(dismissed["id"], 7, "{dismissed}");
+    assert_eq!(dismissed["result"], json!({ "action": "cancel" }), "{dismissed}");
+    let cancelled = stage.heard().await;
+    assert_eq!(cancelled["method"], "notifications/cancelled", "{cancelled}");
+    writer.abandoned().await;
+}
+
+/// Nor is much asked of a client at once.
+#[tokio::test]
+async fn an_answer_to_what_was_not_put_to_the_client_is_none() {
+    let mut stage = Stage::set("").await;
+    let client = stage.client();
+    let (asked, writer) = stage.parked(&client).await;
+    let large = "x".repeat(9 << 20);
+    for id in [8, 9] {
+        let question = json!({ "jsonrpc": "2.0", "id": id, "method": "sampling/createMessage",
+            "params": { "messages": [], "systemPrompt": large, "maxTokens": 5 } });
+        writer.event(&question).await;
+    }
+    let refused = stage.heard().await;
+    assert_eq!(refused["id"], 9, "{refused}");
+    assert_eq!(refused["error"]["code"], -32603, "{refused}");
+    let guessed = json!({ "role": "assistant", "content": { "type": "text", "text": "?" }, "model": "m" });
+    let answers = json!({ "ask-1": accepted("Ann"), "ask-2": guessed });
+    let rest = client.ask("tools/call", &call(&again(&asked, &answers))).await;
+    let rest = unfinished(&rest);
+    let keys: Vec<&String> = rest["inputRequests"].as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["ask-2"]);
+    assert_eq!(stage.heard().await["id"], 7);
+}
+
 #[tokio::test]
 async fn a_parked_call_stays_with_its_owner() {
     let mut stage = Stage::set("").await;

@@ -21,6 +21,8 @@ use crate::{inbound::Inbound, receive::request_id};
 
 /// Questions of one call that may be open at once; more is a mistake or an attack.
 const MAX_OPEN: usize = 64;
+/// And so for their bytes, together; a single one may have the size of any message.
+const MAX_OPEN_BYTES: usize = 16 * 1024 * 1024;
 
 /// The questions of one call.
 pub(crate) struct Gather {
@@ -116,7 +118,9 @@ impl Gather {
             let (code, text) = kind.undeclared(&self.capabilities);
             return refuse(code, text);
         }
-        if self.open.len() >= MAX_OPEN {
+        let bytes: usize = self.open.iter().map(|open| open.request.raw().len()).sum();
+        let too_large = !self.open.is_empty() && bytes + question.raw().len() > MAX_OPEN_BYTES;
+        if self.open.len() >= MAX_OPEN || too_large {
             return refuse(INTERNAL_ERROR, "too many questions at once");
         }
         let key = self.key(&id);
@@ -181,14 +185,14 @@ impl Gather {
             .collect()
     }
 
-    /// Takes the client's answers, and gives what goes up. Unknown keys, and what is no answer, are ignored: the question
-    /// stays open.
+    /// Takes the client's answers, and gives what goes up. Keys that the client was not told, and what is no answer, are
+    /// ignored: the question stays open.
     pub(crate) fn answers(&mut self, answers: &Answers, server: Version) -> Vec<Bytes> {
         let mut replies = Vec::new();
         self.open.retain(|open| {
             let found = answers
                 .iter()
-                .find(|(key, _)| *key == open.key)
+                .find(|(key, _)| open.told && *key == open.key)
                 .map(|(_, answer)| answer);
             let Some(answer) = found.filter(|answer| open.ask.kind().fits(answer)) else {
                 return true;

@@ -391,13 +391,34 @@ impl Relay {
 
     /// The client cancelled its call.
     fn withdraw(&mut self) {
+        self.dismiss();
         self.phase = Phase::Done;
         self.heard.clear();
-        if let Some(gather) = &mut self.gather {
-            gather.on(ParkedEvent::Cancelled);
-        }
         if let Some(replay) = &mut self.replay {
             self.said.extend(replay.withdraw().into_iter().map(Item::More));
+        }
+    }
+
+    /// Nobody waits for the call any more: what its server has asked is answered as by a client that never came back, before
+    /// the call is cancelled (`docs/lifecycles.md`).
+    fn dismiss(&mut self) {
+        let Some(mut gather) = self.gather.take() else {
+            return;
+        };
+        // Parked it is only while the answers of a retry are on their way up.
+        if matches!(gather.state(), ParkedState::Calling | ParkedState::Settling) {
+            gather.on(ParkedEvent::Cancelled);
+        }
+        if gather.has_open()
+            && let Phase::Events(events) = std::mem::replace(&mut self.phase, Phase::Done)
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            let parked = Parked {
+                events: Some(events),
+                gather: *gather,
+                backlog: VecDeque::new(),
+            };
+            runtime.spawn(parked.give_up());
         }
     }
 
@@ -518,6 +539,13 @@ fn streamed(inbound: &Inbound, first: Option<Bytes>, items: Items) -> Answer {
             Answer::Resumable(session, inbound.client.version, messages)
         }
         _ => Answer::Messages(messages),
+    }
+}
+
+impl Drop for Relay {
+    /// To a modern client closing the stream is cancelling.
+    fn drop(&mut self) {
+        self.dismiss();
     }
 }
 

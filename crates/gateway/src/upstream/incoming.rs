@@ -269,6 +269,8 @@ impl Events {
         if answers.is_empty() {
             return;
         }
+        // Only the session is still needed: no call is in flight any more.
+        self.guard = None;
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
                 for answer in answers {
