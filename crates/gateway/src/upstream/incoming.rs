@@ -82,7 +82,8 @@ pub(crate) struct PipeCall {
     /// What it wants of the server's log.
     #[expect(dead_code, reason = "held, never read")]
     pub(crate) level: Option<InUse>,
-    /// Going away means cancelling.
+    /// Going away means cancelling: to a modern client it does, and whoever stops waiting because the server is silent says so
+    /// (2025-11-25 basic/lifecycle, Timeouts).
     pub(crate) closing_cancels: bool,
     pub(crate) wish: Option<Arc<dyn Wish>>,
 }
@@ -186,8 +187,17 @@ impl Events {
         } else {
             self.context.silence
         };
-        let next = tokio::time::timeout(patience, self.next_whenever()).await;
-        next.map_err(|_| self.context.error(Cause::Timeout(patience), false))?
+        match tokio::time::timeout(patience, self.next_whenever()).await {
+            Ok(next) => next,
+            Err(_) => {
+                match &mut self.source {
+                    Source::Pipe(call) => call.closing_cancels = true,
+                    Source::Http(stream) => stream.stop_waiting(),
+                    Source::Task(_) => {}
+                }
+                Err(self.context.error(Cause::Timeout(patience), false))
+            }
+        }
     }
 
     /// The same, however long the server is silent: while it waits for a client that was told so and may take its time.
@@ -328,7 +338,8 @@ impl PipeCall {
         let Some(ticket) = &mut self.ticket else {
             return Err(context.error(Cause::Ended("the answer was already taken".to_owned()), false));
         };
-        match context.within(ticket.next()).await? {
+        let first = context.within(ticket.next()).await;
+        match first.inspect_err(|_| self.closing_cancels = true)? {
             Ok(Message::Response(response)) => Ok(Incoming::Whole(response)),
             Ok(first) => Ok(Incoming::Events(Events {
                 first: Some(first),

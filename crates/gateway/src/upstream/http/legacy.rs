@@ -190,8 +190,9 @@ impl LegacySession {
                     Some(ask) = asks.recv() => First::Ask(Box::new(ask)),
                 }
             };
-            let first = context.within(first).await?;
+            let first = context.within(first).await;
             call.asks = Some(asks);
+            let first = first.inspect_err(|_| call.stop_waiting())?;
             match first {
                 First::Reply(reply) => *reply,
                 // The server asks on its GET stream before it has begun to answer.
@@ -210,7 +211,7 @@ impl LegacySession {
         } else {
             self.read(self.endpoint.send(request).await?).await
         };
-        match reply? {
+        match reply.inspect_err(|error| call.timed_out(error))? {
             Reply::Response(status, response) => {
                 call.answered();
                 answering(response, id, status, context).map(Incoming::Whole)
@@ -225,7 +226,8 @@ impl LegacySession {
             Reply::Events(body) => {
                 let mut stream =
                     EventStream::live(body, id, context.clone(), self.announcer.clone(), Some(call));
-                match context.within(stream.next()).await?? {
+                let first = context.within(stream.next()).await;
+                match first.inspect_err(|_| stream.stop_waiting())?? {
                     Message::Response(response) => Ok(Incoming::Whole(response)),
                     first => Ok(Incoming::Events(Events {
                         first: Some(first),
@@ -582,6 +584,17 @@ impl LegacyCall {
             session.asked(question);
         } else {
             session.hold(question);
+        }
+    }
+
+    /// The server is silent too long. Source: 2025-11-25 basic/lifecycle, Timeouts.
+    pub(crate) fn stop_waiting(&mut self) {
+        self.closing_cancels = true;
+    }
+
+    fn timed_out(&mut self, error: &CallError) {
+        if matches!(error.cause, Cause::Timeout(_)) {
+            self.stop_waiting();
         }
     }
 

@@ -249,6 +249,13 @@ impl EventStream {
         }
     }
 
+    /// The server is silent too long: who stops waiting says so.
+    pub(crate) fn stop_waiting(&mut self) {
+        if let Some(call) = &mut self.legacy {
+            call.stop_waiting();
+        }
+    }
+
     /// The right to use the call's session, where there is one.
     pub(crate) fn lease(&mut self) -> Option<&mut Lease<Session>> {
         self.legacy.as_mut()?.lease()

@@ -453,3 +453,41 @@ async fn a_client_is_asked_nothing_outside_calls_that_it_did_not_declare() {
     }
     assert!(listener.asked.lock().unwrap().is_empty());
 }
+
+/// 2025-11-25 basic/lifecycle, Timeouts: who stops waiting says so. A client that is not asked cannot.
+#[tokio::test]
+async fn a_server_that_is_silent_too_long_is_told_that_nobody_waits() {
+    let caller = Caller::legacy("{}");
+    for begun in [true, false] {
+        let sessions = AtomicUsize::new(0);
+        let (feeder, stream) = events();
+        let stream = Mutex::new(Some(stream));
+        let backend = Backend::start(move |seen| match &seen.verb {
+            &Verb::GET => answer(405, "text/plain", ""),
+            _ => legacy(&sessions, seen, |_| stream.lock().unwrap().take().unwrap()),
+        })
+        .await;
+        let server = server(&format!("{{ url: {}, timeout: 200ms }}", backend.url), None);
+        let failed = if begun {
+            let progress = r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{}}"#;
+            feeder.send(event(progress)).unwrap();
+            let mut events = streaming(caller.call(&server).await.unwrap());
+            assert!(matches!(events.next().await.unwrap(), Message::Notification(_)));
+            events.next().await.unwrap_err()
+        } else {
+            caller.call(&server).await.err().unwrap()
+        };
+        assert!(matches!(failed.cause, Cause::Timeout(_)), "{failed}");
+        let id = backend.seen("tools/call")[0].id();
+        let told = async {
+            loop {
+                if let Some(told) = backend.seen("notifications/cancelled").first() {
+                    return String::from_utf8_lossy(&told.body).into_owned();
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        let told = tokio::time::timeout(Duration::from_secs(5), told).await.unwrap();
+        assert!(told.contains(&format!(r#""requestId":{id},"#)), "{told}");
+    }
+}
