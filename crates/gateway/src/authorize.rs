@@ -66,6 +66,11 @@ impl Permitted {
         self.there.original.as_deref()
     }
 
+    /// The same, to be kept.
+    pub(crate) fn original(&self) -> Option<&Arc<str>> {
+        self.there.original.as_ref()
+    }
+
     /// What the gate adds to a call that is made again.
     pub(crate) fn input(&self) -> Option<&Input> {
         self.input.as_deref()

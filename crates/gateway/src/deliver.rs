@@ -205,8 +205,8 @@ enum Naming {
 
 impl Naming {
     fn of(permitted: &Permitted) -> Self {
-        match (permitted.method(), permitted.original_name()) {
-            (Some(Method::ToolsCall), Some(tool)) => Self::New(tool.into()),
+        match (permitted.method(), permitted.original()) {
+            (Some(Method::ToolsCall), Some(tool)) => Self::New(Arc::clone(tool)),
             (Some(Method::TasksGet | Method::TasksUpdate | Method::TasksCancel), _) => Self::Asked,
             _ => Self::Same,
         }
