@@ -139,18 +139,22 @@ impl Rig {
 
     /// What the server heard of one method, the connection's number first.
     pub(crate) fn heard(&self, method: &str) -> Vec<String> {
-        let wanted = format!(r#""method":"{method}""#);
+        self.lines(&format!(r#""method":"{method}""#))
+    }
+
+    /// What the server heard that holds this, the connection's number first.
+    pub(crate) fn lines(&self, wanted: &str) -> Vec<String> {
         let heard = self.heard.lock().unwrap();
         heard
             .iter()
-            .filter(|line| line.contains(&wanted))
+            .filter(|line| line.contains(wanted))
             .cloned()
             .collect()
     }
 }
 
-/// A legacy server with a tool that echoes, one that never answers, one that logs and reports progress, and a resource that
-/// can be watched.
+/// A legacy server with a tool that echoes, one that never answers, one that logs and reports progress, one that asks for
+/// roots and does not wait for them, and a resource that can be watched.
 #[derive(Clone)]
 struct Small(Heard);
 
@@ -177,7 +181,7 @@ impl Module for Small {
                         r#""result":{"protocolVersion":"2025-11-25","capabilities":{"tools":{},"logging":{},"resources":{"subscribe":true}},"serverInfo":{"name":"small","version":"1"}}"#
                     }
                     "tools/list" => {
-                        r#""result":{"tools":[{"name":"echo","inputSchema":{"type":"object"}},{"name":"hang","inputSchema":{"type":"object"}},{"name":"log","inputSchema":{"type":"object"}}]}"#
+                        r#""result":{"tools":[{"name":"echo","inputSchema":{"type":"object"}},{"name":"hang","inputSchema":{"type":"object"}},{"name":"log","inputSchema":{"type":"object"}},{"name":"ask","inputSchema":{"type":"object"}}]}"#
                     }
                     "resources/list" => r#""result":{"resources":[{"uri":"a:b","name":"b"}]}"#,
                     "resources/templates/list" => r#""result":{"resourceTemplates":[]}"#,
@@ -188,6 +192,9 @@ impl Module for Small {
                 };
                 let id = String::from_utf8_lossy(request.id().bytes()).into_owned();
                 let mut said = String::new();
+                if line.contains(r#""name":"ask""#) {
+                    said.push_str("{\"jsonrpc\":\"2.0\",\"id\":\"r\",\"method\":\"roots/list\"}\n");
+                }
                 if line.contains(r#""name":"log""#) {
                     for level in ["debug", "warning", "odd", "critical"] {
                         said.push_str(&format!(

@@ -189,15 +189,23 @@ impl Drop for Straight {
             return;
         };
         let mut open = std::mem::take(&mut self.open);
-        let answering = async move {
-            while let Some((_, answer)) = open.next().await {
-                if let Some(answer) = answer {
-                    late(answer);
+        let mut dismissals = std::mem::take(&mut self.dismissals);
+        let settling = async move {
+            let answering = async {
+                while let Some((id, answer)) = open.next().await {
+                    if let Some(answer) = answer {
+                        dismissals.retain(|(known, _)| *known != id);
+                        late(answer);
+                    }
                 }
+            };
+            let _ = tokio::time::timeout(ANSWERED_WITHIN, answering).await;
+            for (_, dismissal) in dismissals {
+                late(dismissal);
             }
         };
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(tokio::time::timeout(ANSWERED_WITHIN, answering));
+            runtime.spawn(settling);
         }
     }
 }

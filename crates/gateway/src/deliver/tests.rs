@@ -91,3 +91,23 @@ async fn progress_comes_back_under_the_clients_own_token() {
         assert_eq!(told.len(), 2);
     }
 }
+
+/// A session that many calls use in turn does not wait for ever for what a client was asked in one of them.
+#[tokio::test(start_paused = true)]
+async fn what_a_legacy_client_does_not_answer_after_its_call_is_dismissed_in_time() {
+    for more in ["", ", isolation: session"] {
+        let rig = Rig::start(more).await;
+        let session = rig.session(r#"{"roots":{}}"#).await;
+        let body = r#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"ask"}}"#;
+        let told = messages(rig.answer(&[("mcp-session-id", &session)], body).await).await;
+        assert!(
+            told[0].contains("roots/list") && told[1].contains("result"),
+            "{told:?}"
+        );
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        assert!(rig.lines(r#""id":"r""#).is_empty());
+        tokio::time::sleep(std::time::Duration::from_secs(600)).await;
+        let heard = rig.lines(r#""id":"r""#);
+        assert!(heard.len() == 1 && heard[0].contains("-32603"), "{heard:?}");
+    }
+}
