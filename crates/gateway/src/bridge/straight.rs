@@ -83,8 +83,7 @@ impl Straight {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             return;
         };
-        // Only the session is still needed: no call is in flight any more.
-        events.guard = None;
+        events.retire();
         runtime.spawn(async move {
             let until = Instant::now() + SETTLED_WITHIN;
             while !self.open.is_empty() {

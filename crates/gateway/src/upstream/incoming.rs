@@ -273,14 +273,22 @@ impl Events {
         }
     }
 
+    /// The call is over, and only the right to use its session still needed, to answer what it leaves open.
+    pub(crate) fn retire(&mut self) {
+        self.guard = None;
+        // On a pipe the answer itself ends the call.
+        if let Source::Http(stream) = &mut self.source {
+            stream.retire();
+        }
+    }
+
     /// Answers what a call that has ended leaves open, in its own time. The stream, and with it the lease, lasts until the
     /// server has all of it, so that nobody else's call comes between.
     pub(crate) fn end_with(mut self, answers: Vec<Bytes>) {
         if answers.is_empty() {
             return;
         }
-        // Only the session is still needed: no call is in flight any more.
-        self.guard = None;
+        self.retire();
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
                 for answer in answers {

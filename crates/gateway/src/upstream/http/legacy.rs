@@ -598,6 +598,20 @@ impl LegacyCall {
         }
     }
 
+    /// Nothing that comes beside calls is about this one any more.
+    pub(crate) fn retire(&mut self) {
+        let counted = std::mem::take(&mut self.counted);
+        self.session.in_flight.fetch_sub(usize::from(counted), Relaxed);
+        self.session.books().calls.retain(|(id, _)| *id != self.id);
+        let Some(mut asks) = self.asks.take() else { return };
+        // A question that nobody has read would leave the server waiting.
+        while let Ok(message) = asks.try_recv() {
+            if let Message::Request(question) = message {
+                self.give_back(&question);
+            }
+        }
+    }
+
     /// The response is here: nothing to cancel any more.
     pub(crate) fn answered(&mut self) {
         self.open = false;
@@ -632,24 +646,10 @@ impl LegacyCall {
 
 impl Drop for LegacyCall {
     fn drop(&mut self) {
-        self.session
-            .in_flight
-            .fetch_sub(usize::from(self.counted), Relaxed);
-        {
-            let mut books = self.session.books();
-            books.calls.retain(|(id, _)| *id != self.id);
-            if self.open && self.counted {
-                books.left_until = Some(Instant::now() + LEFT_FOR);
-            }
+        if self.open && self.counted {
+            self.session.books().left_until = Some(Instant::now() + LEFT_FOR);
         }
-        if let Some(mut asks) = self.asks.take() {
-            // A question that nobody has read would leave the server waiting.
-            while let Ok(message) = asks.try_recv() {
-                if let Message::Request(question) = message {
-                    self.give_back(&question);
-                }
-            }
-        }
+        self.retire();
         let wished = self.closing_cancels || self.wish.as_ref().is_some_and(|wish| wish.is_cancelled());
         if self.open && wished {
             self.session

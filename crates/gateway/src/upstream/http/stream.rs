@@ -249,6 +249,13 @@ impl EventStream {
         }
     }
 
+    /// The call is over, and only its session still needed.
+    pub(crate) fn retire(&mut self) {
+        if let Some(call) = &mut self.legacy {
+            call.retire();
+        }
+    }
+
     /// The server is silent too long: who stops waiting says so.
     pub(crate) fn stop_waiting(&mut self) {
         if let Some(call) = &mut self.legacy {

@@ -491,3 +491,21 @@ async fn a_server_that_is_silent_too_long_is_told_that_nobody_waits() {
         assert!(told.contains(&format!(r#""requestId":{id},"#)), "{told}");
     }
 }
+
+/// Its stream lives on until the last answer is up, and must not catch what is for others.
+#[tokio::test]
+async fn a_call_that_is_over_is_asked_nothing() {
+    let stage = Stage::new().await;
+    let server = stage.backend.server(", pool: { max: 1 }");
+    let caller = Caller::asking();
+    let mut first = stage.begin(&caller, &server).await;
+    stage.finish(0);
+    over(&mut first).await;
+    first.retire();
+    stage.ask_beside(0);
+    let mut second = streaming(caller.call(&server).await.unwrap());
+    asked(&mut second).await;
+    let sessions = stage.sessions();
+    assert_eq!(sessions[0], sessions[1]);
+    drop(first);
+}
