@@ -51,13 +51,14 @@ pub enum Cause {
     #[error("could not be greeted: {0}")]
     Handshake(String),
     /// The server broke the protocol, such as a request on a modern stream.
-    #[error("broke the protocol: {0}")]
+    // Names of the server's choosing are in it, of any length; it goes to the log.
+    #[error("broke the protocol: {0:.1000}")]
     Violation(String),
     /// The server does not do what its client asks for, which is its right.
     #[error("does not offer this: {0}")]
     NotOffered(String),
     /// The server answered in a way that its client's version has no words for.
-    #[error("gave an answer that this client cannot take: {0}")]
+    #[error("gave an answer that this client cannot take: {0:.1000}")]
     BeyondClient(String),
     /// The server's session is gone and belonged to one client, who must start anew.
     #[error("no longer has this client's session and what it held; send `initialize` to begin a new one")]
@@ -75,5 +76,17 @@ fn seconds(duration: Duration) -> String {
         format!("{} s", duration.as_secs())
     } else {
         format!("{} ms", duration.as_millis())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_does_not_choose_how_long_the_log_gets() {
+        let long = "é".repeat(1 << 20);
+        assert!(Cause::Violation(long.clone()).to_string().chars().count() < 1100);
+        assert!(Cause::BeyondClient(long).to_string().chars().count() < 1100);
     }
 }

@@ -252,7 +252,7 @@ impl Pipe {
         match (manners, call) {
             (Manners::Modern, call) => {
                 let text = format!(
-                    "it sent the request `{}`, which a modern server must not",
+                    "it sent the request `{:.200}`, which a modern server must not",
                     question.method()
                 );
                 self.send_now(error::error_response(

@@ -218,7 +218,7 @@ impl EventStream {
                     // 2026-07-28 streamable-http, Receiving Messages: the server MUST NOT send requests on the stream.
                     None => {
                         let text = format!(
-                            "it sent the request `{}`, which a modern server must not",
+                            "it sent the request `{:.200}`, which a modern server must not",
                             request.method()
                         );
                         return Err(self.context.error(Cause::Violation(text), false));
