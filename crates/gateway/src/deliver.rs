@@ -132,9 +132,25 @@ async fn converse(gate: &Arc<Gate>, permitted: Permitted) -> Result<Answer, Refu
             return Ok(relay.into_answer());
         }
     };
+    if let Ok(Incoming::Whole(response)) = &called.outcome
+        && let Finished::Message(status, message) = exchange.finish(gate, response)
+    {
+        return Ok(Answer::with_status(status, message));
+    }
+    // Larger and less common, so it must not make room in every call's future, which is moved.
+    Box::pin(answer(gate, exchange, open_call, called)).await
+}
+
+/// Everything that comes back for a call, but for a result that was there at once.
+async fn answer(
+    gate: &Arc<Gate>,
+    exchange: Exchange,
+    open_call: Option<OpenCall>,
+    called: Called,
+) -> Result<Answer, Refusal> {
     let Called { permitted, outcome } = called;
-    match outcome.inspect_err(|error| exchange.failed(error))? {
-        Incoming::Whole(response) => finish(gate, exchange, open_call, permitted, response).await,
+    let response = match outcome.inspect_err(|error| exchange.failed(error))? {
+        Incoming::Whole(response) => response,
         Incoming::Partial(partial) => {
             let partial = match splice::begin(partial, &exchange)? {
                 splice::Begun::Result(chunks) => {
@@ -146,32 +162,15 @@ async fn converse(gate: &Arc<Gate>, permitted: Permitted) -> Result<Answer, Refu
                 }
                 splice::Begun::Other(partial) => partial,
             };
-            let response = Box::pin(response_of(Incoming::Partial(partial))).await?;
-            finish(gate, exchange, open_call, permitted, response).await
+            response_of(Incoming::Partial(partial)).await?
         }
         Incoming::Events(events) => {
             let relay = Relay::new(gate, exchange, open_call, Phase::Events(events)).repeatable(permitted);
-            Box::pin(relay.begin()).await
+            return relay.begin().await;
         }
-    }
-}
-
-/// The server's first word was its response.
-async fn finish(
-    gate: &Arc<Gate>,
-    exchange: Exchange,
-    open_call: Option<OpenCall>,
-    permitted: Permitted,
-    response: Response,
-) -> Result<Answer, Refusal> {
-    match exchange.finish(gate, &response) {
-        Finished::Message(status, message) => Ok(Answer::with_status(status, message)),
-        // Rare and large, so it must not make room in every call's future.
-        Finished::Asks => {
-            let relay = Relay::new(gate, exchange, open_call, Phase::Asking).repeatable(permitted);
-            Box::pin(relay.after(response).begin()).await
-        }
-    }
+    };
+    let relay = Relay::new(gate, exchange, open_call, Phase::Asking).repeatable(permitted);
+    relay.after(response).begin().await
 }
 
 /// What a server's response is to its client.
@@ -297,7 +296,6 @@ impl Exchange {
 
     /// The client's form of a response.
     fn finish(&self, gate: &Gate, response: &Response) -> Finished {
-        self.answered();
         let facts = self.server.known();
         let task_id = self.task_id(response);
         let plan = ResultPlan {
@@ -305,6 +303,7 @@ impl Exchange {
             ..self.plan(facts.as_deref())
         };
         if let Outcome::Error { code, .. } = response.outcome() {
+            self.answered();
             if code == URL_ELICITATION_REQUIRED
                 && let Some((status, message)) = self.pages(response, facts.as_deref())
             {
@@ -330,12 +329,18 @@ impl Exchange {
             return Finished::Message(status, error.body);
         }
         let problem = match plan.apply(response, &self.id) {
-            Ok(message) => return Finished::Message(StatusCode::OK, message),
+            Ok(message) => {
+                self.answered();
+                return Finished::Message(StatusCode::OK, message);
+            }
             Err(problem) => problem,
         };
         let cause = match problem {
             ResultProblem::Unfinished if plan.client.is_modern() => match self.unfinished(response) {
-                Ok(message) => return Finished::Message(StatusCode::OK, message),
+                Ok(message) => {
+                    self.answered();
+                    return Finished::Message(StatusCode::OK, message);
+                }
                 Err(why) => Cause::Violation(why),
             },
             ResultProblem::Unfinished if self.method.is_some_and(Method::may_ask) => return Finished::Asks,
