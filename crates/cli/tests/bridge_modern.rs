@@ -805,3 +805,23 @@ async fn a_modern_server_that_asks_for_too_much_is_named() {
         assert!(answer.text().contains(why), "{}", answer.text());
     }
 }
+
+#[tokio::test]
+async fn a_call_that_waits_takes_no_place_among_those_that_work() {
+    let puppet = Puppet::start(Era::Legacy).await;
+    let servers = json!({ "s": { "url": puppet.url(), "concurrency": 1 } });
+    let gate = Gate::start(GATEPOST, &format!("servers: {servers}")).await;
+    let mut stage = Stage { gate, puppet };
+    let client = stage.client();
+    let (asked, waiting) = stage.parked(&client).await;
+    let (answer, writer) = stage.begin(&client, &json!({})).await;
+    writer.result(&json!({ "content": [] })).await;
+    assert_eq!(answer.await.unwrap().outcome(), (200, None));
+    let answers = json!({ "ask-1": accepted("Ann") });
+    let request = client.request("tools/call", &call(&again(&asked, &answers)));
+    let address = stage.gate.address();
+    let good = tokio::spawn(async move { request.send(address).await.whole().await });
+    assert_eq!(stage.heard().await["id"], 7);
+    waiting.result(&json!({ "content": [] })).await;
+    assert_eq!(good.await.unwrap().outcome(), (200, None));
+}

@@ -9,7 +9,7 @@ use std::{
 };
 
 use serde::Serialize;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{CallError, Cause};
 
@@ -67,7 +67,21 @@ pub(crate) struct Pulse {
 /// Counts a call for as long as it lasts, and holds its place under `concurrency`.
 pub(crate) struct Guard {
     pulse: Arc<Pulse>,
-    _permit: Option<OwnedSemaphorePermit>,
+    permit: Option<OwnedSemaphorePermit>,
+    /// Where a call that only waits for its client has given its place back.
+    given_back: Option<Arc<Semaphore>>,
+}
+
+impl Guard {
+    /// A call that only waits for its client takes no place. When the client is back it goes on whether one is free or not:
+    /// the server is at it already.
+    pub(crate) fn set_parked(&mut self, parked: bool) {
+        if parked {
+            self.given_back = self.permit.take().map(|permit| Arc::clone(permit.semaphore()));
+        } else if let Some(places) = self.given_back.take() {
+            self.permit = places.try_acquire_owned().ok();
+        }
+    }
 }
 
 impl Pulse {
@@ -76,7 +90,8 @@ impl Pulse {
         self.in_flight.fetch_add(1, Relaxed);
         Guard {
             pulse: Arc::clone(self),
-            _permit: permit,
+            permit,
+            given_back: None,
         }
     }
 

@@ -300,15 +300,22 @@ impl Events {
         }
     }
 
-    /// Says whether the call only waits for its client, so that its session takes no place of the pool's.
+    /// Says whether the call only waits for its client, so that it takes no place under `concurrency`, and its session none
+    /// of the pool's.
     pub(crate) fn set_parked(&mut self, parked: bool) {
         let lease = match &mut self.source {
             Source::Http(stream) => stream.lease(),
             Source::Pipe(call) => call.lease.as_mut(),
-            Source::Task(task) => return task.set_parked(parked),
+            Source::Task(task) => {
+                task.set_parked(parked);
+                None
+            }
         };
         if let Some(lease) = lease {
             lease.set_parked(parked);
+        }
+        if let Some(guard) = &mut self.guard {
+            guard.set_parked(parked);
         }
     }
 

@@ -180,6 +180,9 @@ pub fn input_responses(answers: &[(String, Bytes)]) -> Vec<u8> {
     out.finish()
 }
 
+/// Pages of one refusal; nobody visits more.
+const MAX_PAGES: usize = 64;
+
 /// The pages that a legacy server's -32042 wants the user to visit first; none for any other response.
 /// Source: MCP 2025-11-25, client/elicitation, URL Elicitation Required Error.
 pub fn pages(response: &Response) -> Vec<Ask> {
@@ -199,5 +202,6 @@ pub fn pages(response: &Response) -> Vec<Ask> {
         .flat_map(|list| json::items(raw, list))
         .filter_map(|item| Ask::new(raw, Method::ElicitationCreate.name(), Some(item)).ok())
         .filter(|ask| ask.kind() == AskKind::Url)
+        .take(MAX_PAGES)
         .collect()
 }

@@ -622,25 +622,26 @@ impl LegacyCall {
         self.resumed = 0;
     }
 
-    /// Takes the stream up again after the event `id`.
-    pub(crate) async fn resume(&mut self, id: &Bytes, wait: Duration) -> Result<Body, CallError> {
-        let context = &self.session.endpoint.context;
-        let lost = || {
-            context.error(
-                Cause::Ended("the stream broke and could not be resumed".to_owned()),
-                false,
-            )
-        };
-        while self.resumed < RESUMPTIONS {
-            self.resumed += 1;
-            tokio::time::sleep(wait).await;
-            match self.session.open_stream(Some(id)).await {
-                Ok(Some(body)) => return Ok(body),
-                Ok(None) => break,
-                Err(error) => tracing::debug!(%error, "resuming a stream"),
+    /// Takes the stream up again after the event `id`; nothing if that cannot be done.
+    pub(crate) fn resume(
+        &mut self,
+        id: Bytes,
+        wait: Duration,
+    ) -> impl Future<Output = Option<Body>> + Send + use<> {
+        let tries = RESUMPTIONS.saturating_sub(self.resumed);
+        self.resumed += 1;
+        let session = Arc::clone(&self.session);
+        async move {
+            for _ in 0..tries {
+                tokio::time::sleep(wait).await;
+                match session.open_stream(Some(&id)).await {
+                    Ok(Some(body)) => return Some(body),
+                    Ok(None) => break,
+                    Err(error) => tracing::debug!(%error, "resuming a stream"),
+                }
             }
+            None
         }
-        Err(lost())
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
-use futures_util::FutureExt;
+use futures_util::{FutureExt, future::BoxFuture};
 use gatepost_protocol::{
     envelope::{Message, Request, Response},
     framing::sse::{SseDecoder, SseEvent},
@@ -126,6 +126,8 @@ enum State {
     /// The answer is a large document of which this much is here. Rare after a question on another stream, so it is collected.
     Collecting(Box<Partial>, BytesMut),
     Live(Box<EventSource>),
+    /// It broke, and is taken up again where it was. Kept here, so that whoever stops looking does not make it begin anew.
+    Resuming(BoxFuture<'static, Result<Box<EventSource>, String>>),
     /// Everything was given out.
     Done,
 }
@@ -191,7 +193,7 @@ impl EventStream {
                 }
                 Err(StreamEnd::TooLarge) => return Err(self.context.too_large()),
                 Err(StreamEnd::Over(why)) => {
-                    self.resume(why).await?;
+                    self.resume(why)?;
                     continue;
                 }
             };
@@ -280,9 +282,14 @@ impl EventStream {
             Some(call) => {
                 let session = Arc::clone(call.session());
                 let sent = session.send(response).await;
-                // Whatever became of the answer, the call had begun.
+                // Whatever became of the answer, the call had begun. That its session is gone is the call's end, and no word
+                // to a client about a session of its own.
                 sent.map_err(|error| CallError {
                     retry_safe: false,
+                    cause: match error.cause {
+                        Cause::SessionGone => Cause::Ended("it no longer has the call's session".to_owned()),
+                        cause => cause,
+                    },
                     ..error
                 })
             }
@@ -297,24 +304,26 @@ impl EventStream {
         }
     }
 
-    async fn resume(&mut self, why: String) -> Result<(), CallError> {
-        let lost = self.context.error(Cause::Ended(why), false);
-        let (State::Live(source), Some(call)) = (&mut self.state, &mut self.legacy) else {
-            return Err(lost);
-        };
-        let Some(id) = source.last_id.clone() else {
-            return Err(lost);
-        };
-        let wait = source
-            .retry
-            .unwrap_or(Duration::from_secs(1))
-            .min(self.context.silence);
-        let body = call.resume(&id, wait).await.map_err(|_| lost)?;
-        let (last_id, retry) = (source.last_id.take(), source.retry);
-        **source = EventSource::new(body, self.context.limit);
-        source.last_id = last_id;
-        source.retry = retry;
-        Ok(())
+    /// The stream has ended. One that can be taken up again is, in its own time.
+    fn resume(&mut self, why: String) -> Result<(), CallError> {
+        if let (State::Live(source), Some(call)) = (&self.state, &mut self.legacy)
+            && let Some(id) = source.last_id.clone()
+        {
+            let retry = source.retry;
+            let wait = retry.unwrap_or(Duration::from_secs(1)).min(self.context.silence);
+            let (resumed, limit) = (call.resume(id.clone(), wait), self.context.limit);
+            self.state = State::Resuming(Box::pin(async move {
+                let Some(body) = resumed.await else {
+                    return Err(why);
+                };
+                let mut source = EventSource::new(body, limit);
+                source.last_id = Some(id);
+                source.retry = retry;
+                Ok(Box::new(source))
+            }));
+            return Ok(());
+        }
+        Err(self.context.error(Cause::Ended(why), false))
     }
 }
 
@@ -335,6 +344,13 @@ impl State {
                         .map(|event| Received::Data(event.message().cloned().unwrap_or_default()));
                 }
                 Self::Done => return Err(StreamEnd::Over("the answer was already taken".to_owned())),
+                Self::Resuming(resumed) => match resumed.await {
+                    Ok(source) => *self = Self::Live(source),
+                    Err(why) => {
+                        *self = Self::Done;
+                        return Err(StreamEnd::Over(why));
+                    }
+                },
                 Self::Collecting(partial, whole) => match partial.chunk().await {
                     Ok(Some(chunk)) => whole.extend_from_slice(&chunk),
                     Ok(None) => {
