@@ -10,7 +10,7 @@ use std::{
     io,
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
-use crate::seal::{Purpose, SealError, Sealer, random};
+use crate::seal::{Purpose, SealError, Sealer, random, unix_seconds};
 
 mod tombstones;
 
@@ -99,6 +99,8 @@ pub(crate) struct Live {
     pub(crate) stream: Option<oneshot::Sender<()>>,
     /// What its client was asked to do at a URL.
     pub(crate) elicitations: Elicitations,
+    /// When its first change was kept, in seconds since 1970.
+    since: u64,
 }
 
 impl Live {
@@ -146,8 +148,24 @@ pub(crate) struct Sessions {
 #[derive(Default)]
 struct Shard {
     live: HashMap<ConversationId, Live>,
+    /// How many there may be before it is looked for some that are over.
+    sweep_at: usize,
     /// Ended sessions, with the second after which their token no longer opens anyway.
     ended: HashMap<ConversationId, u64>,
+}
+
+impl Shard {
+    /// Forgets, now and then, what sessions have changed whose tokens open nothing any more: their clients went away without
+    /// a word. Whoever has a stream open is still there.
+    fn sweep(&mut self, lifetime: Duration) {
+        if self.live.len() < self.sweep_at.max(64) {
+            return;
+        }
+        let now = unix_seconds();
+        self.live
+            .retain(|_, live| live.stream.is_some() || live.since + lifetime.as_secs() > now);
+        self.sweep_at = 2 * self.live.len();
+    }
 }
 
 /// A client's JSON that does not fit into a session id.
@@ -175,7 +193,7 @@ impl Sessions {
     /// When the file cannot be read or written.
     pub(crate) fn kept_in(data_dir: &Path, sealer: Arc<Sealer>, lifetime: Duration) -> io::Result<Self> {
         let mut sessions = Self::new(sealer, lifetime);
-        let (tombstones, ended) = Tombstones::open(&data_dir.join("sessions.ended"), now())?;
+        let (tombstones, ended) = Tombstones::open(&data_dir.join("sessions.ended"), unix_seconds())?;
         for (id, expiry) in ended {
             sessions.shard(id).ended.insert(id, expiry);
         }
@@ -213,7 +231,7 @@ impl Sessions {
             .transpose()?;
         let sealed = Sealed {
             n: session.id.0,
-            x: now() + self.lifetime.as_secs(),
+            x: unix_seconds() + self.lifetime.as_secs(),
             v: session.version.as_str(),
             e: endpoint,
             p: (principal.issuer(), principal.subject()),
@@ -229,8 +247,9 @@ impl Sessions {
         let plain = self.sealer.open(Purpose::Session, token)?;
         let sealed: Sealed<'_> = serde_json::from_slice(&plain).ok()?;
         let id = ConversationId(sealed.n);
-        let ours =
-            sealed.x > now() && sealed.e == endpoint && sealed.p == (principal.issuer(), principal.subject());
+        let ours = sealed.x > unix_seconds()
+            && sealed.e == endpoint
+            && sealed.p == (principal.issuer(), principal.subject());
         if !ours || self.shard(id).ended.contains_key(&id) {
             return None;
         }
@@ -244,7 +263,7 @@ impl Sessions {
 
     /// Ends a session: its token opens nothing from now on. Returns what it had open.
     pub(crate) fn end(&self, id: ConversationId) -> Option<Live> {
-        let now = now();
+        let now = unix_seconds();
         let expiry = now + self.lifetime.as_secs();
         if let Some(tombstones) = &self.tombstones
             && let Err(error) = lock(tombstones).add(id, expiry)
@@ -270,7 +289,13 @@ impl Sessions {
     /// Looks at or changes what a session has changed; forgets it once it is as it began.
     pub(crate) fn with<T>(&self, id: ConversationId, change: impl FnOnce(&mut Live) -> T) -> T {
         let mut shard = self.shard(id);
-        let live = shard.live.entry(id).or_default();
+        if !shard.live.contains_key(&id) {
+            shard.sweep(self.lifetime);
+        }
+        let live = shard.live.entry(id).or_insert_with(|| Live {
+            since: unix_seconds(),
+            ..Live::default()
+        });
         let result = change(live);
         if live.is_default() {
             shard.live.remove(&id);
@@ -291,12 +316,6 @@ impl Sessions {
 /// A panic while a shard was locked leaves it consistent: every change above is a single map operation.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn now() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs())
 }
 
 #[cfg(test)]
@@ -366,6 +385,19 @@ mod tests {
         sessions.with(id, |live| live.subscriptions.remove("file:///a"));
         assert_eq!(sessions.held(), 0);
         assert_eq!(sessions.level(id), None);
+    }
+
+    #[test]
+    fn what_is_over_is_forgotten_before_there_is_much_of_it() {
+        let sessions = sessions(Duration::ZERO);
+        let (open, _kept) = oneshot::channel();
+        let still_there = session().id;
+        sessions.with(still_there, |live| live.stream = Some(open));
+        for _ in 0..64 * SHARDS * 8 {
+            sessions.with(session().id, |live| live.level = Some(LogLevel::Debug));
+        }
+        assert!(sessions.held() <= 64 * SHARDS, "{}", sessions.held());
+        assert!(sessions.with(still_there, |live| live.stream.is_some()));
     }
 
     #[test]
