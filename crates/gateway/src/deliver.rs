@@ -281,11 +281,12 @@ impl Exchange {
                 Some(self.inbound.request.param_raw("taskId")?.to_vec())
             }
             Naming::New(tool) => {
+                let id = text("taskId")?;
                 text("resultType").filter(|kind| kind == "task")?;
                 let task = Task {
                     server: self.server.name().to_string(),
                     tool: tool.to_string(),
-                    id: text("taskId")?.into_owned(),
+                    id: id.into_owned(),
                 };
                 let view = &self.inbound.view;
                 let public = task.seal(view.sealer(), view.name(), &self.inbound.client.principal);
