@@ -784,7 +784,7 @@ async fn a_session_that_ends_takes_its_calls_along() {
 }
 
 /// What a server of 2025-11-25 asks on the stream of a call.
-fn request(id: impl Into<Value>, method: &str, params: Value) -> Value {
+fn request(id: impl Into<Value>, method: &str, params: &Value) -> Value {
     json!({ "jsonrpc": "2.0", "id": id.into(), "method": method, "params": params })
 }
 
@@ -806,7 +806,7 @@ async fn a_legacy_server_hears_an_answer_that_comes_after_its_call() {
     let mut person = Person::able(Way::Http, &puppet.url()).await;
     let call = person.call("turn").await;
     let writer = puppet.turn().await.events();
-    writer.event(&request("r", "roots/list", json!({}))).await;
+    writer.event(&request("r", "roots/list", &json!({}))).await;
     let asked = person.asked(call, "roots/list").await;
     let content = json!([{ "type": "text", "text": "done" }]);
     writer.result(&json!({ "content": content })).await;
@@ -823,10 +823,10 @@ async fn a_legacy_server_can_ask_only_so_much_at_once() {
     let call = person.call("turn").await;
     let writer = puppet.turn().await.events();
     for id in 0..64 {
-        writer.event(&request(id, "roots/list", json!({}))).await;
+        writer.event(&request(id, "roots/list", &json!({}))).await;
         person.asked(call, "roots/list").await;
     }
-    writer.event(&request(64, "roots/list", json!({}))).await;
+    writer.event(&request(64, "roots/list", &json!({}))).await;
     let heard = answer_to(&mut puppet, 64).await;
     assert_eq!(heard["error"]["code"], -32603, "{heard}");
 }
@@ -839,7 +839,7 @@ async fn a_malformed_question_is_not_passed_on() {
     let call = person.call("turn").await;
     let writer = puppet.turn().await.events();
     let odd = json!({ "mode": "telepathy", "message": "?" });
-    writer.event(&request("odd", "elicitation/create", odd)).await;
+    writer.event(&request("odd", "elicitation/create", &odd)).await;
     let heard = answer_to(&mut puppet, "odd").await;
     assert_eq!(heard["error"]["code"], -32602, "{heard}");
     writer
