@@ -305,12 +305,10 @@ impl Exchange {
         };
         if let Outcome::Error { code, .. } = response.outcome() {
             self.answered();
-            if code == URL_ELICITATION_REQUIRED
-                && let Some((status, message)) = self.pages(response, facts.as_deref())
-            {
-                return Finished::Message(status, message);
-            }
             if code == URL_ELICITATION_REQUIRED {
+                if let Some((status, message)) = self.pages(response, facts.as_deref()) {
+                    return Finished::Message(status, message);
+                }
                 self.sent_to(gate, response);
             }
             let uri = self.inbound.request.param_text("uri");

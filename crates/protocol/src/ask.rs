@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 
 use crate::envelope::Request;
-use crate::error::{INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND};
+use crate::error::{INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND, error_response, result_response};
 use crate::json::{self, Kind, Members, Span};
 use crate::method::Method;
 
@@ -166,6 +166,14 @@ impl AskKind {
             Self::Sampling | Self::SamplingWithTools | Self::Roots => {
                 Err((INTERNAL_ERROR, "no answer in time"))
             }
+        }
+    }
+
+    /// The message that says so to a legacy server, under its raw `id`.
+    pub fn dismissal(self, id: &[u8]) -> Bytes {
+        match self.dismissed() {
+            Ok(result) => result_response(id, result.as_bytes()),
+            Err((code, text)) => error_response(Some(id), code, text, None),
         }
     }
 

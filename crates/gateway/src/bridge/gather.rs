@@ -9,7 +9,7 @@ use bytes::Bytes;
 use gatepost_protocol::{
     ask::{Answers, Ask, AskKind, input_answers, input_required},
     envelope::Request,
-    error::{INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND, error_response, result_response},
+    error::{INTERNAL_ERROR, METHOD_NOT_FOUND, error_response, result_response},
     json,
     lifecycle::{ParkedEvent, ParkedState},
     method::Method,
@@ -197,10 +197,7 @@ impl Gather {
             let Some(answer) = found.filter(|answer| open.ask.kind().fits(answer)) else {
                 return true;
             };
-            replies.push(match open.ask.result_for(answer, server) {
-                Ok(result) => result_response(&open.id, &result),
-                Err(beyond) => error_response(Some(&open.id), INVALID_PARAMS, &beyond.to_string(), None),
-            });
+            replies.push(open.ask.reply(&open.id, answer, server));
             false
         });
         replies
@@ -253,9 +250,6 @@ impl Gather {
 impl Open {
     /// The answer of a client that never came back.
     fn dismissed(self) -> Bytes {
-        match self.ask.kind().dismissed() {
-            Ok(result) => result_response(&self.id, result.as_bytes()),
-            Err((code, text)) => error_response(Some(&self.id), code, text, None),
-        }
+        self.ask.kind().dismissal(&self.id)
     }
 }

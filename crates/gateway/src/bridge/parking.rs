@@ -266,11 +266,7 @@ impl Parked {
     pub(crate) async fn give_up(mut self) {
         let replies = self.gather.dismiss();
         if let Some(mut events) = self.events.take() {
-            for reply in replies {
-                if events.reply(reply).await.is_err() {
-                    break;
-                }
-            }
+            events.reply_all(replies).await;
             // Dropped before its response, the stream cancels its call.
         }
     }

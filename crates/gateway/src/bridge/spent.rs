@@ -9,11 +9,12 @@ use std::{
     time::Duration,
 };
 
-use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
 use gatepost_protocol::{ask::canonical, envelope::Request};
 use http::StatusCode;
 use tokio::time::Instant;
+
+use crate::seal::fingerprint;
 
 const KEPT: Duration = Duration::from_secs(300);
 /// Answers kept, and the largest of them. What is more or larger is forgotten; its retry is told to call anew.
@@ -46,9 +47,10 @@ impl Use {
         if let Some(span) = request.param("inputResponses") {
             canonical(request.raw(), span, &mut text);
         }
-        let mut bytes = [0; 32];
-        bytes.copy_from_slice(digest(&SHA256, &text).as_ref());
-        Self { nonce, digest: bytes }
+        Self {
+            nonce,
+            digest: fingerprint(&text),
+        }
     }
 }
 

@@ -4,14 +4,13 @@
 
 use std::{borrow::Cow, time::Duration};
 
-use aws_lc_rs::digest::{SHA256, digest};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use gatepost_protocol::{ask::canonical, envelope::Request};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     inbound::Inbound,
-    seal::{Purpose, Sealer, unix_seconds},
+    seal::{Purpose, Sealer, fingerprint, unix_seconds},
     upstream::Server,
 };
 
@@ -157,9 +156,7 @@ pub(crate) fn call_digest(request: &Request) -> [u8; 32] {
             canonical(raw, span, &mut text);
         }
     }
-    let mut bytes = [0; 32];
-    bytes.copy_from_slice(digest(&SHA256, &text).as_ref());
-    bytes
+    fingerprint(&text)
 }
 
 #[cfg(test)]

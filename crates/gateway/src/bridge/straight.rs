@@ -10,7 +10,7 @@ use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use gatepost_protocol::{
     ask::{Ask, NoAsk},
     envelope::{Outcome, Request},
-    error::{INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND, error_response, result_response},
+    error::{INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND, error_response},
 };
 use tokio::time::{Instant, sleep_until};
 
@@ -97,11 +97,10 @@ impl Straight {
                     () = sleep_until(until) => break,
                 }
             }
-            for (_, dismissal) in std::mem::take(&mut self.dismissals) {
-                if events.reply(dismissal).await.is_err() {
-                    return;
-                }
-            }
+            let dismissals = std::mem::take(&mut self.dismissals);
+            events
+                .reply_all(dismissals.into_iter().map(|(_, dismissal)| dismissal))
+                .await;
         });
     }
 
@@ -151,10 +150,8 @@ impl Straight {
                 .with(conversation, |live| live.elicitations.insert(of.name(), &visit));
         }
         let asked_as = asked.id();
-        let dismissed = ask.as_ref().map(|ask| ask.kind().dismissed());
-        let dismissal = match dismissed {
-            Some(Ok(result)) => result_response(&server_id, result.as_bytes()),
-            Some(Err((code, text))) => error_response(Some(&server_id), code, text, None),
+        let dismissal = match &ask {
+            Some(ask) => ask.kind().dismissal(&server_id),
             None => error_response(Some(&server_id), INTERNAL_ERROR, "no answer in time", None),
         };
         self.dismissals.push((asked_as, dismissal));
@@ -167,12 +164,7 @@ impl Straight {
             let answer = match (&ask, answer.outcome()) {
                 (Some(ask), Outcome::Result(span)) => {
                     let result = answer.raw().slice(span.start()..span.end());
-                    match ask.result_for(&result, server) {
-                        Ok(result) => result_response(&server_id, &result),
-                        Err(beyond) => {
-                            error_response(Some(&server_id), INVALID_PARAMS, &beyond.to_string(), None)
-                        }
-                    }
+                    ask.reply(&server_id, &result, server)
                 }
                 _ => answer.rewrite().id(server_id.to_vec()).finish(),
             };

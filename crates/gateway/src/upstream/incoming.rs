@@ -290,13 +290,16 @@ impl Events {
         }
         self.retire();
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move {
-                for answer in answers {
-                    if self.reply(answer).await.is_err() {
-                        break;
-                    }
-                }
-            });
+            runtime.spawn(async move { self.reply_all(answers).await });
+        }
+    }
+
+    /// Sends these answers, until one cannot be sent: then nobody hears the others either.
+    pub(crate) async fn reply_all(&mut self, answers: impl IntoIterator<Item = Bytes>) {
+        for answer in answers {
+            if self.reply(answer).await.is_err() {
+                break;
+            }
         }
     }
 

@@ -4,6 +4,7 @@
 use bytes::Bytes;
 
 use super::{Ask, AskKind};
+use crate::error::{INVALID_PARAMS, error_response, result_response};
 use crate::json::{self, Kind, Members, ObjectWriter, Span};
 use crate::rewrite::Rewrite;
 use crate::version::Version;
@@ -91,6 +92,15 @@ impl Ask {
             AskKind::Form | AskKind::Sampling | AskKind::SamplingWithTools | AskKind::Roots => {}
         }
         Ok(edits.finish())
+    }
+
+    /// A client's answer, a raw JSON object, as the message for a legacy server that speaks `server`, under its raw `id`. An
+    /// answer that its version has no form for becomes an error that says so.
+    pub fn reply(&self, id: &[u8], answer: &Bytes, server: Version) -> Bytes {
+        match self.result_for(answer, server) {
+            Ok(result) => result_response(id, &result),
+            Err(beyond) => error_response(Some(id), INVALID_PARAMS, &beyond.to_string(), None),
+        }
     }
 
     /// A client's answer, a raw JSON object, as the result for a legacy server that speaks `server`.
