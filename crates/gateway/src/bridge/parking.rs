@@ -4,7 +4,7 @@
 //! Each parked call is kept by a task of its own, which hands it over to the retry that opens its place.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
@@ -34,8 +34,6 @@ use crate::{
 
 /// How often a server that waits for an answer is asked whether it is alive, so that its session does not look idle to it.
 const ALIVE: Duration = Duration::from_secs(60);
-/// Messages that may wait for the retry.
-const MAX_BACKLOG: usize = 64;
 
 /// Every parked call of this process.
 pub(crate) struct Parking {
@@ -62,8 +60,8 @@ pub(crate) struct Parked {
     /// The server's stream, while the server may still say something.
     pub(crate) events: Option<Events>,
     pub(crate) gather: Gather,
-    /// What came meanwhile and cannot wait: the response, or why there will be none.
-    pub(crate) backlog: VecDeque<Result<Message, CallError>>,
+    /// What came meanwhile and is for the retry: the response, or why there will be none.
+    pub(crate) last: Option<Result<Message, CallError>>,
 }
 
 /// Opens a place, once.
@@ -305,8 +303,6 @@ impl Parked {
         self.gather.on(event);
         // With the stream go the lease and the place among the calls in flight.
         self.events = None;
-        if self.backlog.len() < MAX_BACKLOG {
-            self.backlog.push_back(last);
-        }
+        self.last.get_or_insert(last);
     }
 }

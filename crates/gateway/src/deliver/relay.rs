@@ -66,7 +66,7 @@ pub(super) struct Relay {
     /// To be said before anything else.
     said: VecDeque<Item>,
     /// Heard before anything else.
-    heard: VecDeque<Result<Message, CallError>>,
+    heard: Option<Result<Message, CallError>>,
     /// A legacy server's questions to a legacy client.
     straight: Straight,
     /// A legacy server's questions to a modern client.
@@ -108,7 +108,7 @@ impl Relay {
             _open_call: open_call,
             phase,
             said: VecDeque::new(),
-            heard: VecDeque::new(),
+            heard: None,
             straight: Straight::default(),
             gather: None,
             returned: None,
@@ -129,7 +129,7 @@ impl Relay {
     ) -> Self {
         let phase = parked.events.take().map_or(Phase::Done, Phase::Events);
         let mut relay = Self::new(gate, exchange, open_call, phase);
-        relay.heard = parked.backlog;
+        relay.heard = parked.last;
         relay.returned = Some(replies);
         relay.used = Some(used);
         relay.gather = Some(Box::new(parked.gather));
@@ -160,7 +160,7 @@ impl Relay {
 
     /// After a response that was heard already.
     pub(super) fn after(mut self, response: Response) -> Self {
-        self.heard.push_back(Ok(Message::Response(response)));
+        self.heard = Some(Ok(Message::Response(response)));
         self
     }
 
@@ -225,7 +225,7 @@ impl Relay {
     }
 
     async fn step(&mut self) -> Option<Step> {
-        if let Some(heard) = self.heard.pop_front() {
+        if let Some(heard) = self.heard.take() {
             return Some(Step::Message(heard));
         }
         if matches!(self.phase, Phase::Done) {
@@ -393,7 +393,7 @@ impl Relay {
     fn withdraw(&mut self) {
         self.dismiss();
         self.phase = Phase::Done;
-        self.heard.clear();
+        self.heard = None;
         if let Some(replay) = &mut self.replay {
             self.said.extend(replay.withdraw().into_iter().map(Item::More));
         }
@@ -416,7 +416,7 @@ impl Relay {
             let parked = Parked {
                 events: Some(events),
                 gather: *gather,
-                backlog: VecDeque::new(),
+                last: None,
             };
             runtime.spawn(parked.give_up());
         }
@@ -490,7 +490,7 @@ impl Relay {
         let mut parked = Parked {
             events: Some(events),
             gather: *gather,
-            backlog: std::mem::take(&mut self.heard),
+            last: self.heard.take(),
         };
         let deadline = *parked
             .gather
