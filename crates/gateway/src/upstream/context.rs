@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use gatepost_config::{Config, ServerKind};
+use gatepost_outbound::{system, trusting};
 use gatepost_process::Supervisor;
 use rustls::{ClientConfig, RootCertStore};
 
@@ -45,11 +46,11 @@ impl Context {
             ServerKind::Module { .. } | ServerKind::Command { .. } => false,
         });
         Ok(Self {
-            tls: trusting(if needs_roots {
-                system_roots()
+            tls: if needs_roots {
+                system()?
             } else {
-                RootCertStore::empty()
-            })?,
+                trusting(RootCertStore::empty())?
+            },
             supervisor,
             max_response: config.http.max_response.0,
             info: own_info(),
@@ -68,30 +69,4 @@ pub(crate) fn own_info() -> Bytes {
         )
         .as_bytes(),
     )
-}
-
-/// The operating system's certificates. None at all is no error here: only an `https` server needs them, and its
-/// handshake then says that its issuer is unknown.
-fn system_roots() -> RootCertStore {
-    let mut roots = RootCertStore::empty();
-    let found = rustls_native_certs::load_native_certs();
-    for error in &found.errors {
-        tracing::warn!(%error, "some of the system's certificates cannot be read");
-    }
-    let (_, ignored) = roots.add_parsable_certificates(found.certs);
-    if ignored > 0 {
-        tracing::debug!(ignored, "certificates of the system that cannot be parsed");
-    }
-    roots
-}
-
-/// A TLS client that trusts `roots` and speaks HTTP/1.1.
-pub(crate) fn trusting(roots: RootCertStore) -> Result<Arc<ClientConfig>, rustls::Error> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
 }

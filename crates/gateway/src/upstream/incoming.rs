@@ -3,13 +3,14 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use gatepost_outbound::Body;
 use gatepost_protocol::envelope::{Message, Request, Response};
 
 use super::{
     CallError, Cause, asking,
     awaited::Awaited,
     health::Guard,
-    http::{Body, EventStream},
+    http::EventStream,
     level::InUse,
     outgoing::Wish,
     pipe::{Fault, Ticket},

@@ -3,13 +3,14 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use gatepost_outbound::Origin;
 use http::Uri;
 use tokio::sync::mpsc;
 
 use super::{
     CallError, Cause,
     change::Announcer,
-    http::{Endpoint, EventSource, Origin, Reply, StreamEnd, failed, read_reply},
+    http::{Endpoint, EventSource, Reply, StreamEnd, failed, read_reply},
     pipe::{Inlet, Pipe},
     session::Ender,
 };

@@ -14,6 +14,7 @@ use ::http::{Method as Verb, Request as HttpRequest, Response as HttpResponse};
 use bytes::Bytes;
 use futures_util::stream;
 use gatepost_config::Config;
+use gatepost_outbound::trusting;
 use gatepost_policy::Principal;
 use gatepost_process::Supervisor;
 use gatepost_protocol::{
@@ -34,7 +35,7 @@ use tokio::{
 
 use super::{
     CallError, Cause, Change, Clients, Context, Incoming, Server,
-    context::{own_info, trusting},
+    context::own_info,
     incoming::{Events, response_of},
     outgoing::{AsTask, Outgoing},
 };

@@ -4,14 +4,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use gatepost_config::{Secret, ServerUrl};
+use gatepost_outbound::{BadUrl, HttpClient, HttpError, Opening, Request, Response};
 use gatepost_protocol::version::Version;
 use http::{HeaderName, HeaderValue, Method, Uri, header, uri::PathAndQuery};
 use rustls::ClientConfig;
 
-use super::{
-    super::{CallError, Cause, incoming::Waiting},
-    client::{BadUrl, HttpClient, HttpError, Opening, Request, Response},
-};
+use super::super::{CallError, Cause, incoming::Waiting};
 
 pub(crate) const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 pub(crate) const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");

@@ -11,6 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use gatepost_outbound::{Body, Request as HttpRequest, Response as HttpResponse};
 use gatepost_protocol::{
     envelope::{Message, Request, Response},
     json::Strictness,
@@ -34,8 +35,7 @@ use super::{
         pool::Lease,
         session::Session,
     },
-    Body, Endpoint, LAST_EVENT_ID, PROTOCOL_VERSION, Reply, SESSION_ID,
-    client::{Request as HttpRequest, Response as HttpResponse},
+    Endpoint, LAST_EVENT_ID, PROTOCOL_VERSION, Reply, SESSION_ID,
     modern::failed,
     reply::{answering, read_reply},
     stream::{EventSource, EventStream, StreamEnd},

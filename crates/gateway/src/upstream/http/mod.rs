@@ -1,13 +1,11 @@
 //! Servers behind a URL: streamable HTTP in both eras.
 
-mod client;
 mod endpoint;
 mod legacy;
 mod modern;
 mod reply;
 mod stream;
 
-pub(crate) use client::{Body, Origin};
 pub(crate) use endpoint::{
     Endpoint, LAST_EVENT_ID, METHOD, NAME, PROTOCOL_VERSION, SESSION_ID, version_header,
 };

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use gatepost_outbound::{Body, Request};
 use gatepost_protocol::{envelope::Message, headers::encode_value, version::Version};
 use http::{HeaderValue, StatusCode};
 
@@ -12,8 +13,7 @@ use super::{
         incoming::{Events, Incoming, Partial, Source},
         outgoing::Outgoing,
     },
-    Body, Endpoint, METHOD, NAME, PROTOCOL_VERSION, Reply,
-    client::Request,
+    Endpoint, METHOD, NAME, PROTOCOL_VERSION, Reply,
     reply::{answering, read_reply},
     stream::EventStream,
     version_header,

@@ -1,18 +1,16 @@
 //! What an HTTP answer is. One pure function for every place that has to know, in both eras.
 
 use bytes::{Bytes, BytesMut};
+use gatepost_outbound::{Body, HttpError, Media, Response as HttpResponse};
 use gatepost_protocol::{
     envelope::{Batch, Invalid, Message, Response},
     json::Strictness,
 };
 use http::StatusCode;
 
-use super::{
-    super::{
-        CallError, Cause,
-        incoming::{Partial, Waiting},
-    },
-    client::{Body, HttpError, Media, Response as HttpResponse},
+use super::super::{
+    CallError, Cause,
+    incoming::{Partial, Waiting},
 };
 
 /// Answers up to this size are collected before they are handed on; larger ones stream.

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{FutureExt, future::BoxFuture};
+use gatepost_outbound::Body;
 use gatepost_protocol::{
     envelope::{Message, Request, Response},
     framing::sse::{SseDecoder, SseEvent},
@@ -19,7 +20,6 @@ use super::{
         pool::Lease,
         session::Session,
     },
-    client::Body,
     legacy::{LegacyCall, LegacySession},
     reply::answering,
 };

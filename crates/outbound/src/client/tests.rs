@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use super::*;
-use crate::upstream::context::trusting;
+use crate::tls::trusting;
 
 /// A server that treats each connection with `serve` and counts them.
 async fn server<F, S>(serve: S) -> (HttpClient, Arc<AtomicUsize>)

@@ -13,11 +13,11 @@ const ROOM: usize = 384;
 
 /// The beginning of every request to one place: its line and the fields that never change.
 #[derive(Debug, Clone)]
-pub(crate) struct Opening(Vec<u8>);
+pub struct Opening(Vec<u8>);
 
 /// A request that is being written. Its values cannot break out of their lines: a [`HeaderValue`] holds no line end.
 #[derive(Debug)]
-pub(crate) struct Request {
+pub struct Request {
     head: Vec<u8>,
     /// Where the fields of this request begin.
     own: usize,
@@ -37,24 +37,24 @@ pub(crate) struct Sealed {
 
 impl Opening {
     /// `method` of `target`, which is a path with its query.
-    pub(crate) fn new(method: &http::Method, target: &http::uri::PathAndQuery) -> Self {
+    pub fn new(method: &http::Method, target: &http::uri::PathAndQuery) -> Self {
         Self(format!("{method} {target} HTTP/1.1\r\n").into_bytes())
     }
 
     /// With one more field.
     #[must_use]
-    pub(crate) fn with(mut self, name: &HeaderName, value: &HeaderValue) -> Self {
+    pub fn with(mut self, name: &HeaderName, value: &HeaderValue) -> Self {
         push_field(&mut self.0, name, value);
         self
     }
 
     /// A request that begins so and has no body.
-    pub(crate) fn request(&self) -> Request {
+    pub fn request(&self) -> Request {
         self.start(Bytes::new(), false)
     }
 
     /// A request that begins so, with a body.
-    pub(crate) fn request_with(&self, body: Bytes) -> Request {
+    pub fn request_with(&self, body: Bytes) -> Request {
         self.start(body, true)
     }
 
@@ -75,12 +75,12 @@ impl Opening {
 
 impl Request {
     /// Adds a field.
-    pub(crate) fn field(&mut self, name: &HeaderName, value: &HeaderValue) {
+    pub fn field(&mut self, name: &HeaderName, value: &HeaderValue) {
         push_field(&mut self.head, name, value);
     }
 
     /// Adds a field unless this request has one of that name already.
-    pub(crate) fn default_field(&mut self, name: &HeaderName, value: &HeaderValue) {
+    pub fn default_field(&mut self, name: &HeaderName, value: &HeaderValue) {
         // Every line before ends with a line end, so that one at least is there.
         let lines = &self.head[self.own - 2..];
         let taken = memmem::find_iter(lines, name.as_str())

@@ -32,8 +32,8 @@ mod request;
 mod response;
 mod socket;
 
-pub(crate) use request::{Opening, Request};
-pub(crate) use response::{Body, Media, Response};
+pub use request::{Opening, Request};
+pub use response::{Body, Media, Response};
 
 /// Idle connections kept for one origin; more are closed when they come back.
 const MAX_IDLE: usize = 512;
@@ -46,7 +46,7 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 
 /// Why an HTTP exchange failed below HTTP itself.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum HttpError {
+pub enum HttpError {
     /// No connection; the request was not sent.
     #[error("{0}")]
     Connect(String),
@@ -58,20 +58,20 @@ pub(crate) enum HttpError {
 /// The URL of a server cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("the URL `{url}` {reason}")]
-pub(crate) struct BadUrl {
+pub struct BadUrl {
     url: String,
     reason: &'static str,
 }
 
 /// A client of one origin. Clones share the pool.
 #[derive(Clone)]
-pub(crate) struct HttpClient {
+pub struct HttpClient {
     pool: Arc<Pool>,
 }
 
 /// Scheme, host and port: where the connections of a pool lead.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Origin {
+pub struct Origin {
     secure: bool,
     host: Box<str>,
     port: u16,
@@ -98,7 +98,7 @@ struct Idle {
 
 impl Origin {
     /// The origin of an absolute `http` or `https` URL.
-    pub(crate) fn of(url: &Uri) -> Result<Self, BadUrl> {
+    pub fn of(url: &Uri) -> Result<Self, BadUrl> {
         let bad = |reason| BadUrl {
             url: url.to_string(),
             reason,
@@ -124,7 +124,7 @@ impl Origin {
 
 impl HttpClient {
     /// A client for the origin of `url`. Connects when first used.
-    pub(crate) fn new(url: &Uri, tls: &Arc<ClientConfig>) -> Result<Self, BadUrl> {
+    pub fn new(url: &Uri, tls: &Arc<ClientConfig>) -> Result<Self, BadUrl> {
         let origin = Origin::of(url)?;
         let tls = if origin.secure {
             let name = ServerName::try_from(origin.host.to_string()).map_err(|_| BadUrl {
@@ -145,7 +145,7 @@ impl HttpClient {
     }
 
     /// Where this client's connections lead.
-    pub(crate) fn origin(&self) -> &Origin {
+    pub fn origin(&self) -> &Origin {
         &self.pool.origin
     }
 
@@ -153,7 +153,7 @@ impl HttpClient {
     ///
     /// A pooled connection that turns out to be closed before anything was written is replaced silently. Dropping the
     /// future closes the connection it was using.
-    pub(crate) async fn send(&self, request: Request) -> Result<Response, HttpError> {
+    pub async fn send(&self, request: Request) -> Result<Response, HttpError> {
         let mut request = request.seal();
         loop {
             let (link, fresh) = match self.pool.checkout() {
@@ -172,7 +172,7 @@ impl HttpClient {
     }
 
     /// Closes the idle connections; those in use are closed with their answers' end by the pool's own drop.
-    pub(crate) fn close_idle(&self) {
+    pub fn close_idle(&self) {
         self.pool.stack().links.clear();
     }
 }

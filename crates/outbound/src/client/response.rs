@@ -14,19 +14,22 @@ use super::{HttpError, IDLE_FOR, Link, Pool};
 
 /// An answer whose head is here.
 #[derive(Debug)]
-pub(crate) struct Response {
-    pub(crate) status: StatusCode,
-    pub(crate) media: Media,
+pub struct Response {
+    /// The status; never an interim one.
+    pub status: StatusCode,
+    /// What the body is.
+    pub media: Media,
     /// Where a redirection leads.
-    pub(crate) location: Option<String>,
+    pub location: Option<String>,
     /// `Mcp-Session-Id`.
-    pub(crate) session_id: Option<HeaderValue>,
-    pub(crate) body: Body,
+    pub session_id: Option<HeaderValue>,
+    /// What follows the head.
+    pub body: Body,
 }
 
 /// What a `Content-Type` says, as far as MCP cares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Media {
+pub enum Media {
     /// `application/json`.
     Json,
     /// `text/event-stream`.
@@ -36,7 +39,7 @@ pub(crate) enum Media {
 }
 
 /// The body of an answer. Dropped before its end, it closes the connection.
-pub(crate) struct Body {
+pub struct Body {
     decoder: BodyDecoder,
     /// The connection; `None` when it went back to the pool or is closed.
     link: Option<Box<Link>>,
@@ -59,7 +62,7 @@ pub(super) struct Facts {
 
 impl Media {
     /// What `content_type` is, its parameters aside.
-    pub(crate) fn of(content_type: Option<&[u8]>) -> Self {
+    pub fn of(content_type: Option<&[u8]>) -> Self {
         let essence = content_type
             .and_then(|value| value.split(|byte| *byte == b';').next())
             .unwrap_or_default()
@@ -130,12 +133,12 @@ pub(super) fn keep_for(timeout: Option<u64>) -> Duration {
 
 impl Body {
     /// The next piece of the body; `None` at its end.
-    pub(crate) async fn data(&mut self) -> Option<Result<Bytes, HttpError>> {
+    pub async fn data(&mut self) -> Option<Result<Bytes, HttpError>> {
         std::future::poll_fn(|cx| self.poll_data(cx)).await
     }
 
     /// The next piece of the body; trailers are dropped.
-    pub(crate) fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, HttpError>>> {
+    pub fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, HttpError>>> {
         let Some(link) = self.link.as_mut() else {
             return Poll::Ready(
                 (!self.decoder.is_done())
@@ -175,7 +178,7 @@ impl Body {
     }
 
     /// Reads up to `limit` bytes; `Ok(None)` when there are more.
-    pub(crate) async fn collect(mut self, limit: u64) -> Result<Option<Bytes>, HttpError> {
+    pub async fn collect(mut self, limit: u64) -> Result<Option<Bytes>, HttpError> {
         let Some(first) = self.data().await.transpose()? else {
             return Ok(Some(Bytes::new()));
         };
@@ -194,7 +197,7 @@ impl Body {
     }
 
     /// How many bytes are still to come, if the head said so.
-    pub(crate) fn announced(&self) -> Option<u64> {
+    pub fn announced(&self) -> Option<u64> {
         self.decoder.left()
     }
 
