@@ -44,6 +44,11 @@ impl Admitted {
         self.identified.arrival()
     }
 
+    /// Who was admitted, for what else they say in the same breath.
+    pub(crate) fn identified(&self) -> &Identified {
+        &self.identified
+    }
+
     /// Who is calling.
     pub fn principal(&self) -> &Principal {
         self.identified.principal()

@@ -1,8 +1,11 @@
 //! What the transport hands to the pipeline: where a message arrived, and what it is once it has been read.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
 };
 
 use bytes::Bytes;
@@ -18,10 +21,13 @@ use tokio::sync::Notify;
 use crate::{admit::Admitted, catalog::View, gate::Endpoint, session::ConversationId};
 
 /// A message's place of arrival, before anybody looked at its body.
+#[derive(Clone)]
 pub struct Arrival {
     pub(crate) endpoint: Arc<Endpoint>,
     /// HTTP's request head; empty on stdio.
     pub(crate) headers: HeaderMap,
+    /// Where it came from; `None` on a Unix socket and on stdio.
+    pub(crate) address: Option<IpAddr>,
     pub(crate) carrier: Carrier,
     pub(crate) request_id: RequestId,
 }

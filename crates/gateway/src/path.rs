@@ -25,7 +25,7 @@ use crate::{
     deliver,
     gate::Gate,
     here,
-    identify::identify,
+    identify::{Identified, identify},
     inbound::{Arrival, Carrier, Client, Inbound},
     notice,
     receive::{self, Received, Refused, request_id},
@@ -36,8 +36,13 @@ use crate::{
 };
 
 /// Identity and room come first: nothing of the body has been read yet.
-pub(crate) fn enter(gate: &Gate, arrival: Arrival) -> Result<Admitted, Refused> {
-    let identified = identify(gate, arrival).map_err(unread)?;
+pub(crate) async fn enter(gate: &Gate, arrival: Arrival) -> Result<Admitted, Refused> {
+    let identified = identify(gate, arrival).await.map_err(unread)?;
+    join(gate, identified)
+}
+
+/// The rest of it, for a message of somebody who is known already: one of a batch, or on a connection.
+pub(crate) fn join(gate: &Gate, identified: Identified) -> Result<Admitted, Refused> {
     admit(&gate.occupancy, identified).map_err(unread)
 }
 

@@ -67,7 +67,7 @@ impl Rig {
     }
 
     /// A message that arrived at `/mcp/s` and has a place.
-    pub(crate) fn admitted(&self, headers: &[(&str, &str)]) -> Admitted {
+    pub(crate) async fn admitted(&self, headers: &[(&str, &str)]) -> Admitted {
         let headers: HeaderMap = headers
             .iter()
             .map(|(name, value)| {
@@ -80,16 +80,17 @@ impl Rig {
         let arrival = Arrival {
             endpoint: self.gate.endpoint("s").unwrap(),
             headers,
+            address: None,
             carrier: Carrier::Http,
             request_id: RequestId::next(0),
         };
-        path::enter(&self.gate, arrival).ok().unwrap()
+        path::enter(&self.gate, arrival).await.ok().unwrap()
     }
 
     /// What a POST of `body` is answered with, refusals included.
     pub(crate) async fn answer(&self, headers: &[(&str, &str)], body: &str) -> Answer {
         let body = Bytes::copy_from_slice(body.as_bytes());
-        let answer = path::posted(&self.gate, self.admitted(headers), body).await;
+        let answer = path::posted(&self.gate, self.admitted(headers).await, body).await;
         answer.unwrap_or_else(|(refusal, about)| respond::refuse(&refusal, &about))
     }
 

@@ -93,7 +93,7 @@ async fn a_resource_is_watched_once_and_given_up_with_its_session() {
     let other = rig.session("{}").await;
     rig.within(&other, "resources/subscribe", watched).await;
     let end = async |session: &str| {
-        let admitted = rig.admitted(&[("mcp-session-id", session)]);
+        let admitted = rig.admitted(&[("mcp-session-id", session)]).await;
         let opened = crate::receive::open_session(&rig.gate, &admitted).ok().unwrap();
         end_session(&rig.gate, &admitted.arrival().endpoint, opened.id).await;
     };

@@ -234,7 +234,7 @@ fn the_end_of_a_stream_on_a_shared_channel_is_announced() {
 async fn a_session_has_one_stream() {
     let rig = Rig::start("").await;
     let id = rig.session("{}").await;
-    let admitted = rig.admitted(&[("mcp-session-id", &id)]);
+    let admitted = rig.admitted(&[("mcp-session-id", &id)]).await;
     let session = crate::receive::open_session(&rig.gate, &admitted).ok().unwrap();
     let open = || session_stream(&rig.gate, &admitted.arrival().endpoint, &session);
     let mut first = open();

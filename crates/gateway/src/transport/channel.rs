@@ -10,7 +10,7 @@ use futures_util::StreamExt;
 use tokio::{sync::mpsc, task::JoinSet};
 
 use super::connection::{Connection, messages};
-use crate::answer::Messages;
+use crate::{answer::Messages, identify::Identified};
 
 /// Messages waiting to be taken by the client; when it does not read, the calls wait.
 const UNREAD: usize = 64;
@@ -45,13 +45,13 @@ impl Channel {
 
     /// Begins to answer one message. The handshake is finished before the next message is looked at; everything else runs
     /// side by side.
-    pub(crate) async fn take(&self, message: Bytes) {
+    pub(crate) async fn take(&self, from: Identified, message: Bytes) {
         if message.iter().all(u8::is_ascii_whitespace) {
             return;
         }
         let handshake = Connection::is_handshake(&message);
         let (connection, outgoing) = (Arc::clone(&self.connection), self.outgoing.clone());
-        let call = async move { forward(messages(connection.receive(message).await), outgoing).await };
+        let call = async move { forward(messages(connection.receive(from, message).await), outgoing).await };
         if handshake {
             call.await;
             self.begin_notices();
@@ -60,6 +60,11 @@ impl Channel {
             while calls.running.try_join_next().is_some() {}
             calls.running.spawn(call);
         }
+    }
+
+    /// The connection whose answers these are.
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.connection
     }
 
     /// Says something unasked.

@@ -7,12 +7,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::{Stream, StreamExt, stream};
+use gatepost_policy::Principal;
 use gatepost_protocol::{envelope::Message, translate::META_PROTOCOL_VERSION, version::Era};
 
 use crate::{
     answer::{Answer, Messages},
     gate::{Endpoint, Gate},
     here,
+    identify::{self, Identified},
     inbound::{Arrival, Carrier, Client, RequestId},
     listen, path,
     receive::{self, Refused, internal, request_id},
@@ -38,6 +40,8 @@ use crate::{
 pub struct Connection {
     gate: Arc<Gate>,
     endpoint: Arc<Endpoint>,
+    /// Whose it is: what others say on it is not heard.
+    principal: Principal,
     id: ConversationId,
     /// The legacy client, once it has introduced itself.
     client: Mutex<Option<Client>>,
@@ -65,18 +69,50 @@ impl Connection {
         let endpoint = gate
             .endpoint(path)
             .ok_or_else(|| OpenError::NoEndpoint(path.to_owned()))?;
+        Ok(Self::of(gate, endpoint, gate.local.clone())?)
+    }
+
+    /// A connection of somebody in particular.
+    pub(crate) fn of(
+        gate: &Arc<Gate>,
+        endpoint: Arc<Endpoint>,
+        principal: Principal,
+    ) -> Result<Self, SealError> {
         Ok(Self {
             gate: Arc::clone(gate),
             endpoint,
+            principal,
             id: ConversationId::new()?,
             client: Mutex::new(None),
         })
     }
 
+    /// Whether it is this caller's own.
+    pub(crate) fn belongs_to(&self, from: &Identified) -> bool {
+        *from.principal() == self.principal
+    }
+
+    /// Where it leads.
+    pub(crate) fn endpoint(&self) -> &Arc<Endpoint> {
+        &self.endpoint
+    }
+
+    /// Who speaks here when nobody has to say who they are: this process's own side.
+    pub(crate) fn own_side(&self) -> Identified {
+        let arrival = Arrival {
+            endpoint: Arc::clone(&self.endpoint),
+            headers: http::HeaderMap::new(),
+            address: None,
+            carrier: Carrier::Connection,
+            request_id: RequestId::next(self.gate.id_seed),
+        };
+        identify::local(&self.gate, arrival)
+    }
+
     /// Sends one message and returns what comes back for it: nothing for a notification; for a request any number of
     /// messages, of which the last is the response.
     pub async fn send(&self, message: Bytes) -> impl Stream<Item = Bytes> + Send + use<> {
-        messages(self.receive(message).await)
+        messages(self.receive(self.own_side(), message).await)
     }
 
     /// Whether the message is the handshake, which everything after it depends on.
@@ -85,8 +121,8 @@ impl Connection {
     }
 
     /// Answers one message.
-    pub(crate) async fn receive(&self, raw: Bytes) -> Answer {
-        match self.exchange(raw).await {
+    pub(crate) async fn receive(&self, from: Identified, raw: Bytes) -> Answer {
+        match self.exchange(from, raw).await {
             Ok(answer) => answer,
             Err((refusal, about)) => {
                 self.gate.metrics.refused(&refusal);
@@ -95,24 +131,14 @@ impl Connection {
         }
     }
 
-    async fn exchange(&self, raw: Bytes) -> Result<Answer, Refused> {
-        let arrival = Arrival {
-            endpoint: Arc::clone(&self.endpoint),
-            headers: http::HeaderMap::new(),
-            carrier: Carrier::Connection,
-            request_id: RequestId::next(self.gate.id_seed),
-        };
-        let admitted = path::enter(&self.gate, arrival)?;
+    async fn exchange(&self, from: Identified, raw: Bytes) -> Result<Answer, Refused> {
+        let admitted = path::join(&self.gate, from)?;
         let message = receive::parse(raw)?;
         let client = self.client_of(&message, admitted.principal())?;
         path::spoken(&self.gate, admitted, message, client).await
     }
 
-    fn client_of(
-        &self,
-        message: &Message,
-        principal: &gatepost_policy::Principal,
-    ) -> Result<Client, Refused> {
+    fn client_of(&self, message: &Message, principal: &Principal) -> Result<Client, Refused> {
         let mut known = self.client.lock().unwrap_or_else(PoisonError::into_inner);
         if let Message::Request(request) = message {
             let refused = |era| {

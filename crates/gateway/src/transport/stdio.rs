@@ -74,7 +74,7 @@ async fn read<R: AsyncRead + Unpin>(gate: &Gate, channel: &Channel, mut reader: 
         let ended = reader.read_buf(&mut buffer).await? == 0;
         while let Some(line) = decoder.decode(&mut buffer).transpose() {
             match line {
-                Ok(line) => channel.take(line).await,
+                Ok(line) => channel.take(channel.connection().own_side(), line).await,
                 Err(_) => {
                     channel
                         .say(render(&Refusal::TooLarge { limit: limit as u64 }, &About::default()).1)
@@ -85,7 +85,7 @@ async fn read<R: AsyncRead + Unpin>(gate: &Gate, channel: &Channel, mut reader: 
         if ended {
             // A last line without its newline is still a message.
             if let Ok(Some(line)) = decoder.finish(&mut buffer) {
-                channel.take(line).await;
+                channel.take(channel.connection().own_side(), line).await;
             }
             return Ok(());
         }

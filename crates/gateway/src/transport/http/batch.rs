@@ -13,7 +13,7 @@ use crate::{
     admit::Admitted,
     answer::Answer,
     gate::Gate,
-    inbound::Arrival,
+    identify::Identified,
     path,
     receive::{self, Refused},
     refusal::Refusal,
@@ -35,16 +35,10 @@ pub(super) async fn answer(
             About::default(),
         ));
     }
-    let arrival = admitted.arrival();
     let answers = join_all(messages.into_iter().map(|message| {
-        let arrival = Arrival {
-            endpoint: Arc::clone(&arrival.endpoint),
-            headers: arrival.headers.clone(),
-            carrier: arrival.carrier,
-            request_id: arrival.request_id,
-        };
+        let identified = admitted.identified().clone();
         async move {
-            one(gate, arrival, message)
+            one(gate, identified, message)
                 .await
                 .unwrap_or_else(|(refusal, about)| respond::refuse(&refusal, &about))
         }
@@ -73,8 +67,8 @@ pub(super) async fn answer(
     Ok(Answer::whole(array.freeze()))
 }
 
-async fn one(gate: &Arc<Gate>, arrival: Arrival, message: Bytes) -> Result<Answer, Refused> {
-    let admitted = path::enter(gate, arrival)?;
+async fn one(gate: &Arc<Gate>, identified: Identified, message: Bytes) -> Result<Answer, Refused> {
+    let admitted = path::join(gate, identified)?;
     // 2025-03-26 basic/lifecycle#Initialization: "MUST NOT be part of a JSON-RPC batch".
     if let Ok(Message::Request(request)) = receive::parse(message.clone())
         && request.method() == "initialize"

@@ -1,6 +1,11 @@
 //! Where connections come from: a TCP address or a private socket.
 
-use std::{io, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
 
 use gatepost_config::Listen;
 use tokio::net::{TcpListener, TcpStream};
@@ -22,7 +27,7 @@ enum Kind {
 
 /// An accepted connection.
 pub(crate) enum Socket {
-    Tcp(TcpStream),
+    Tcp(TcpStream, IpAddr),
     #[cfg(unix)]
     Unix(tokio::net::UnixStream),
 }
@@ -72,10 +77,10 @@ impl Listener {
     pub(crate) async fn accept(&mut self) -> Socket {
         loop {
             let accepted = match &self.kind {
-                Kind::Tcp(listener, _) => listener.accept().await.map(|(socket, _)| {
+                Kind::Tcp(listener, _) => listener.accept().await.map(|(socket, from)| {
                     // Without it Nagle and delayed acknowledgements make an event stream 40 ms late at every step.
                     let _ = socket.set_nodelay(true);
-                    Socket::Tcp(socket)
+                    Socket::Tcp(socket, from.ip().to_canonical())
                 }),
                 #[cfg(unix)]
                 Kind::Unix(listener, _) => listener.accept().await.map(|(socket, _)| Socket::Unix(socket)),

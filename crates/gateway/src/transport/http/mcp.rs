@@ -1,5 +1,7 @@
 //! An MCP endpoint over HTTP: which era a request is, and the HTTP form of what comes back.
 
+use std::net::IpAddr;
+
 use gatepost_protocol::{
     envelope::Batch,
     json::Strictness,
@@ -31,7 +33,11 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const ALLOWED: &str = "POST, GET, DELETE";
 
 /// Answers one HTTP request to an MCP endpoint.
-pub(super) async fn answer(front: &Front, request: Request<Incoming>) -> Response<Outgoing> {
+pub(super) async fn answer(
+    front: &Front,
+    from: Option<IpAddr>,
+    request: Request<Incoming>,
+) -> Response<Outgoing> {
     let id = RequestId::next(front.gate.id_seed);
     let origin = cors::origin(request.headers());
     if cors::is_preflight(&request)
@@ -42,7 +48,7 @@ pub(super) async fn answer(front: &Front, request: Request<Incoming>) -> Respons
         cors::welcome(origin.clone(), response.headers_mut());
         return response;
     }
-    let mut response = match arrive(front, request, id).await {
+    let mut response = match arrive(front, from, request, id).await {
         Ok(answer) => render(&front.gate, answer),
         Err((refusal, about)) => {
             front.gate.metrics.refused(&refusal);
@@ -62,6 +68,7 @@ pub(super) async fn answer(front: &Front, request: Request<Incoming>) -> Respons
 
 async fn arrive(
     front: &Front,
+    from: Option<IpAddr>,
     mut request: Request<Incoming>,
     request_id: RequestId,
 ) -> Result<Answer, Refused> {
@@ -94,10 +101,12 @@ async fn arrive(
         Arrival {
             endpoint,
             headers,
+            address: from,
             carrier: Carrier::Http,
             request_id,
         },
-    )?;
+    )
+    .await?;
     match *request.method() {
         Method::POST => post(front, admitted, request).await,
         Method::GET | Method::DELETE => Box::pin(sessions(front, &admitted, request.method()))

@@ -12,7 +12,7 @@ mod origin;
 pub(crate) mod resume;
 mod watch;
 
-use std::{convert::Infallible, panic::AssertUnwindSafe, pin::pin, sync::Arc, task::Poll};
+use std::{convert::Infallible, net::IpAddr, panic::AssertUnwindSafe, pin::pin, sync::Arc, task::Poll};
 
 use futures_core::Stream;
 use futures_util::{FutureExt, stream};
@@ -117,9 +117,9 @@ pub async fn serve(gate: Arc<Gate>, mut listener: Listener, audience: Audience) 
         let front = Arc::clone(&front);
         tokio::spawn(async move {
             match socket {
-                listener::Socket::Tcp(socket) => connection(&front, socket).await,
+                listener::Socket::Tcp(socket, from) => connection(&front, socket, Some(from)).await,
                 #[cfg(unix)]
-                listener::Socket::Unix(socket) => connection(&front, socket).await,
+                listener::Socket::Unix(socket) => connection(&front, socket, None).await,
             }
             drop(place);
         });
@@ -131,12 +131,12 @@ pub async fn serve(gate: Arc<Gate>, mut listener: Listener, audience: Audience) 
 }
 
 /// One connection, HTTP/1.1 or HTTP/2 by prior knowledge.
-async fn connection<S>(front: &Arc<Front>, socket: S)
+async fn connection<S>(front: &Arc<Front>, socket: S, from: Option<IpAddr>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let activity = Activity::new();
-    let service = service_fn(|request| answer(Arc::clone(front), Arc::clone(&activity), request));
+    let service = service_fn(|request| answer(Arc::clone(front), Arc::clone(&activity), from, request));
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
@@ -208,10 +208,11 @@ fn stirrings(front: &Front) -> impl Stream<Item = Stirring> + use<> {
 async fn answer(
     front: Arc<Front>,
     activity: Arc<Activity>,
+    from: Option<IpAddr>,
     request: Request<Incoming>,
 ) -> Result<Response<Outgoing>, Infallible> {
     let busy = activity.request();
-    let response = AssertUnwindSafe(route(&front, request))
+    let response = AssertUnwindSafe(route(&front, from, request))
         .catch_unwind()
         .await
         .unwrap_or_else(|_| {
@@ -222,16 +223,16 @@ async fn answer(
 }
 
 /// Which path is whose.
-async fn route(front: &Front, request: Request<Incoming>) -> Response<Outgoing> {
+async fn route(front: &Front, from: Option<IpAddr>, request: Request<Incoming>) -> Response<Outgoing> {
     let path = request.uri().path();
     if let Some(rest) = path.strip_prefix("/mcp")
         && (rest.is_empty() || rest.starts_with('/'))
         && front.audience == Audience::Main
     {
-        return mcp::answer(front, request).await;
+        return mcp::answer(front, from, request).await;
     }
     if old_sse::owns(path) && front.audience == Audience::Main {
-        return match Box::pin(old_sse::answer(front, request)).await {
+        return match Box::pin(old_sse::answer(front, from, request)).await {
             Ok(old_sse::Reply::Stream(chunks)) => mcp::event_stream(chunks),
             Ok(old_sse::Reply::Taken(answer)) => mcp::render(&front.gate, answer),
             Err(refusal) => refused(&refusal),

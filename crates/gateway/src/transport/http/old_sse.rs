@@ -5,6 +5,7 @@
 
 use std::{
     collections::HashMap,
+    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -12,7 +13,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use gatepost_protocol::framing::sse::sse_event;
-use http::{Method, Request};
+use http::{HeaderMap, Method, Request};
 use hyper::body::Incoming;
 use tokio::sync::mpsc;
 
@@ -24,13 +25,13 @@ use super::{
 };
 use crate::{
     answer::Answer,
-    gate::Gate,
+    gate::{Endpoint, Gate},
+    identify::identify,
+    inbound::{Arrival, Carrier, RequestId},
+    receive::internal,
     refusal::Refusal,
     seal::random,
-    transport::{
-        channel::Channel,
-        connection::{Connection, OpenError},
-    },
+    transport::{channel::Channel, connection::Connection},
 };
 
 const PREFIX: &str = "/sse";
@@ -63,11 +64,15 @@ pub(super) enum Reply {
 }
 
 /// Answers one request to `/sse…`.
-pub(super) async fn answer(front: &Front, request: Request<Incoming>) -> Result<Reply, Refusal> {
+pub(super) async fn answer(
+    front: &Front,
+    from: Option<IpAddr>,
+    request: Request<Incoming>,
+) -> Result<Reply, Refusal> {
     front.allowed.check(request.uri(), request.headers())?;
     match *request.method() {
-        Method::GET => stream_of(&front.gate, request.uri().path()).map(Reply::Stream),
-        Method::POST => take(front, request).await.map(Reply::Taken),
+        Method::GET => stream_of(&front.gate, from, request).await.map(Reply::Stream),
+        Method::POST => take(front, from, request).await.map(Reply::Taken),
         _ => Err(Refusal::Verb {
             method: request.method().to_string(),
             allowed: "GET, POST",
@@ -75,15 +80,21 @@ pub(super) async fn answer(front: &Front, request: Request<Incoming>) -> Result<
     }
 }
 
-fn stream_of(gate: &Arc<Gate>, path: &str) -> Result<Chunks, Refusal> {
+async fn stream_of(
+    gate: &Arc<Gate>,
+    from: Option<IpAddr>,
+    mut request: Request<Incoming>,
+) -> Result<Chunks, Refusal> {
+    let headers = std::mem::take(request.headers_mut());
+    let path = request.uri().path();
     let rest = path.strip_prefix(PREFIX).unwrap_or_default();
-    let name = rest.strip_prefix('/').unwrap_or(rest);
-    let connection = Connection::open(gate, name).map_err(|error| match error {
-        OpenError::NoEndpoint(_) => Refusal::NoEndpoint(gatepost_policy::Printable(path).to_string()),
-        OpenError::Seal(error) => Refusal::Internal(error.to_string().into()),
-    })?;
-    let key =
-        URL_SAFE_NO_PAD.encode(random::<16>().map_err(|error| Refusal::Internal(error.to_string().into()))?);
+    let endpoint = gate
+        .endpoint(rest.strip_prefix('/').unwrap_or(rest))
+        .ok_or_else(|| Refusal::NoEndpoint(gatepost_policy::Printable(path).to_string()))?;
+    let identified = identify(gate, arrival(gate, Arc::clone(&endpoint), headers, from)).await?;
+    let connection =
+        Connection::of(gate, endpoint, identified.principal().clone()).map_err(|error| internal(&error))?;
+    let key = URL_SAFE_NO_PAD.encode(random::<16>().map_err(|error| internal(&error))?);
     let (channel, unread) = Channel::new(connection);
     gate.old_streams.open().insert(key.clone(), Arc::new(channel));
     let address = format!("{path}?{KEY}{key}");
@@ -107,7 +118,17 @@ fn stream_of(gate: &Arc<Gate>, path: &str) -> Result<Chunks, Refusal> {
     ))
 }
 
-async fn take(front: &Front, request: Request<Incoming>) -> Result<Answer, Refusal> {
+fn arrival(gate: &Gate, endpoint: Arc<Endpoint>, headers: HeaderMap, from: Option<IpAddr>) -> Arrival {
+    Arrival {
+        endpoint,
+        headers,
+        address: from,
+        carrier: Carrier::Connection,
+        request_id: RequestId::next(gate.id_seed),
+    }
+}
+
+async fn take(front: &Front, from: Option<IpAddr>, request: Request<Incoming>) -> Result<Answer, Refusal> {
     content_type(request.headers())?;
     let query = request.uri().query().unwrap_or_default();
     let key = query
@@ -121,8 +142,15 @@ async fn take(front: &Front, request: Request<Incoming>) -> Result<Answer, Refus
         .get(key)
         .cloned()
         .ok_or(Refusal::SessionGone)?;
+    let headers = request.headers().clone();
+    let endpoint = Arc::clone(channel.connection().endpoint());
+    let identified = identify(&front.gate, arrival(&front.gate, endpoint, headers, from)).await?;
+    // Whoever has come to know the address of another's stream must not speak on it.
+    if !channel.connection().belongs_to(&identified) {
+        return Err(Refusal::SessionGone);
+    }
     let body: Bytes = collect(request, front.body_limit, front.body_patience).await?;
-    channel.take(body).await;
+    channel.take(identified, body).await;
     Ok(Answer::Accepted)
 }
 
