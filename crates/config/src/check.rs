@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use gatepost_policy::{EffectRules, Pattern, Printable, Selection, ViewRules};
+use gatepost_policy::{Access, EffectRules, Pattern, Printable, Selection, ViewRules};
 
 use crate::{
     Config, Secret, Server, ServerKind, Text, Transport, View,
@@ -56,6 +56,13 @@ pub(crate) fn config(
         servers,
         disabled,
         views,
+        access: Access::Destructive,
+        identity: None,
+        roles: Vec::new(),
+        bindings: Vec::new(),
+        limits: Vec::new(),
+        quotas: Vec::new(),
+        audit: None,
         ops: root.ops.map(|ops| ops.listen),
         telemetry: root.telemetry,
         shutdown_grace: root.shutdown.grace.0,
@@ -229,6 +236,7 @@ fn server(name: String, form: ServerForm, place: &Place, findings: &mut Findings
         isolation: form.isolation,
         concurrency: form.concurrency,
         effects,
+        credentials: Vec::new(),
     })
 }
 
@@ -376,6 +384,7 @@ fn view(name: String, form: ViewForm, place: &Place, servers: &[String], finding
         },
         rename,
         description: form.description,
+        roles: None,
     }
 }
 

@@ -84,9 +84,9 @@ settings! {
         pub(crate) probe_timeout: Duration = "5s",
         /// How many processes or legacy sessions the server gets.
         pub(crate) pool: Pool,
-        /// Who shares a process or session: everybody (`shared`), one caller (`principal`), or one client session
-        /// (`session`).
-        pub(crate) isolation: Isolation = "shared",
+        /// Who shares a process or session: everybody (`shared`), the callers of one tenant (`tenant`; all who have none
+        /// count as one), one caller (`principal`), or one client session (`session`).
+        pub(crate) isolation: Isolation = "tenant",
         /// The most calls at once; further ones wait, within their timeout. Default: no bound.
         pub(crate) concurrency: Option<NonZeroU32>,
         /// Whether the server's own hints about what its tools do are believed where `effects` says nothing. Default:

@@ -365,7 +365,7 @@ servers:
   head: { url: "https://h/", headers: { Host: x, X-A: "1", x-a: "2", "b c": "3" } }
   zero: { command: "", timeout: 0s }
   crm: { module: m, effects: { "": read, "x": delete } }
-  tenant: { module: m, isolation: tenant }
+  tenant: { module: m, isolation: tenants }
   ends_: { module: m }
   "my server": { module: m }
 sealing: { keys: [short, aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa] }
@@ -390,8 +390,8 @@ views:
             "line 7: servers.zero.command: is empty; write the program's name or path",
             "line 8: servers.crm.effects.x: `delete` is not known here; write one of `read`, `write` and `destructive`",
             "line 8: servers.crm.effects.: the pattern is empty; write `*` to match every name",
-            "line 9: servers.tenant.isolation: this version has no tenants yet; write one of `shared`, `principal` and \
-             `session`",
+            "line 9: servers.tenant.isolation: `tenants` is not known here; did you mean `tenant`? write one of `shared`, \
+             `tenant`, `principal` and `session`",
             "line 10: servers.ends_: the name could not be told apart from what follows `__` in `server__tool`; use \
              letters, digits, `.`, `-` and single `_`, and begin with a letter or digit, such as `ends`",
             "line 11: servers.my server: the name has characters that tools' names and URLs cannot have; use letters, \

@@ -64,11 +64,7 @@ pub(crate) fn one_of<T: Copy>(
     if let Some((_, value)) = words.iter().find(|(name, _)| *name == text.text) {
         return Some(*value);
     }
-    let message = if text.text == "tenant" {
-        "this version has no tenants yet".to_owned()
-    } else {
-        format!("{} is not known here", shown(&text))
-    };
+    let message = format!("{} is not known here", shown(&text));
     let mut remedy = format!("write one of {}", known::listed(&names));
     if let Some(name) = known::nearest(&text.text, &names).filter(|_| !text.expanded) {
         remedy = format!("did you mean `{name}`? {remedy}");

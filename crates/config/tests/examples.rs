@@ -126,7 +126,7 @@ fn the_schema_and_the_reader_agree() {
         ("servers: {a: {module: m, options: {any: [thing]}}}", true),
         ("servers: {a: {module: m, effects: {'x*': read}}}", true),
         ("servers: {a: {module: m, effects: {'x*': reed}}}", false),
-        ("servers: {a: {module: m, isolation: tenant}}", false),
+        ("servers: {a: {module: m, isolation: tenant}}", true),
         ("mcpServers: {a: {command: x, type: stdio}}", true),
         ("mcpServers: {a: {comand: x}}", false),
         ("{mcpServers: {a: {module: m}}, servers: {b: {module: m}}}", false),

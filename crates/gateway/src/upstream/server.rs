@@ -337,7 +337,7 @@ impl Server {
             return (Key::default(), Use::Shared);
         };
         let isolation = self.config.isolation;
-        let personal = !capabilities.is_empty() || isolation != Isolation::Shared;
+        let personal = !capabilities.is_empty() || !matches!(isolation, Isolation::Shared | Isolation::Tenant);
         let conversation = out.conversation.filter(|_| isolation == Isolation::Session);
         let info = introduced(out.info, &capabilities, conversation);
         let how = if !can_be_asked(&capabilities) || conversation.is_some() {
@@ -519,7 +519,8 @@ impl Server {
         let conversation = out
             .conversation
             .filter(|_| self.config.isolation == Isolation::Session);
-        let personal = !capabilities.is_empty() || self.config.isolation != Isolation::Shared;
+        let personal =
+            !capabilities.is_empty() || !matches!(self.config.isolation, Isolation::Shared | Isolation::Tenant);
         if !personal {
             return;
         }

@@ -5,13 +5,25 @@
 
 use std::{fmt, net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
-use gatepost_policy::{EffectRules, ViewRules};
+use gatepost_policy::{Access, EffectRules, ViewRules};
 
 use crate::{
     ByteSize, Secret, Text,
     problem::Warning,
     settings::{settings, words},
 };
+
+mod audit;
+mod credentials;
+mod identity;
+mod limits;
+mod roles;
+
+pub use audit::{Audit, Durability, HttpSink, OnFailure, Recorded, SigningKey, Sink};
+pub use credentials::{ClientCredentials, Credential};
+pub use identity::{Claim, Identity, IssuerKeys, JwtIssuer, SignatureAlgorithm, TenantClaim};
+pub use limits::{Bound, Limit, LimitAlgorithm, Per, Quota, Rate};
+pub use roles::{Binding, Role};
 
 /// A whole configuration, checked.
 #[derive(Clone, Debug)]
@@ -33,6 +45,21 @@ pub struct Config {
     pub disabled: Vec<String>,
     /// The views, in the order of the configuration.
     pub views: Vec<View>,
+    /// The gravest that anybody may do through this gate, whatever views and roles allow.
+    pub access: Access,
+    /// How callers prove who they are. `None`: they do not, the only one is [`gatepost_policy::Principal::local`], and
+    /// there are no roles and bindings either.
+    pub identity: Option<Identity>,
+    /// The roles, in the order of the configuration.
+    pub roles: Vec<Role>,
+    /// Who has them, in the order of the configuration.
+    pub bindings: Vec<Binding>,
+    /// The bounds on calls, in the order of the configuration.
+    pub limits: Vec<Limit>,
+    /// What may be used up in a day, in the order of the configuration.
+    pub quotas: Vec<Quota>,
+    /// The audit log. `None`: there is none.
+    pub audit: Option<Audit>,
     /// Where operators reach the gate. Without it, `/health` and `/metrics` answer on [`Config::listen`].
     pub ops: Option<Listen>,
     /// Logs.
@@ -148,8 +175,9 @@ words! {
 }
 
 words! {
-    /// Who shares a server's process or session.
-    pub enum Isolation { Shared = "shared", Principal = "principal", Session = "session" }
+    /// Who shares a server's process or session: all, those of one tenant (all who have none count as one), one caller, or
+    /// one client session.
+    pub enum Isolation { Shared = "shared", Tenant = "tenant", Principal = "principal", Session = "session" }
 }
 
 words! {
@@ -204,6 +232,8 @@ pub struct Server {
     pub concurrency: Option<NonZeroU32>,
     /// What its tools do.
     pub effects: EffectRules,
+    /// What the gate presents to it, in the order of trying. Empty but for [`ServerKind::Url`].
+    pub credentials: Vec<Credential>,
 }
 
 /// What a server is.
@@ -304,4 +334,6 @@ pub struct View {
     pub rename: Vec<(String, String)>,
     /// What it is for, in words; clients see it.
     pub description: Option<String>,
+    /// Who sees it: whoever has one of these roles, each of which exists. `None`: everybody.
+    pub roles: Option<Vec<String>>,
 }

@@ -1,0 +1,40 @@
+//! Who may do what: roles, and who has them.
+
+use std::sync::Arc;
+
+use gatepost_policy::{Access, Pattern};
+
+/// What somebody who has it may do. The patterns see names with their prefix, `server__tool`, and `server__uri` for
+/// resources.
+#[derive(Clone, Debug)]
+pub struct Role {
+    /// Its name.
+    pub name: Arc<str>,
+    /// What it allows.
+    pub allow: Vec<Pattern>,
+    /// What it forbids, whatever other roles allow.
+    pub deny: Vec<Pattern>,
+    /// The gravest that it allows.
+    pub access: Access,
+    /// The OAuth scopes that it needs, all of them.
+    pub scopes: Vec<Arc<str>>,
+    /// When it allows, as a CEL expression.
+    pub when: Option<String>,
+    /// What it is for, in words.
+    pub description: Option<String>,
+}
+
+/// Who has roles: whoever fits everything that is given. At least one thing is.
+#[derive(Clone, Debug)]
+pub struct Binding {
+    /// The roles; each exists. Never empty.
+    pub roles: Vec<Arc<str>>,
+    /// One of these people, by subject or verified mail address. `None`: whoever it is.
+    pub users: Option<Vec<Arc<str>>>,
+    /// A member of one of these groups. `None`: of any or none.
+    pub groups: Option<Vec<Arc<str>>>,
+    /// Somebody of this tenant. `None`: of any or none.
+    pub tenant: Option<Arc<str>>,
+    /// Somebody for whom this issuer speaks: always there where `users` or `groups` are. `None`: whoever speaks for them.
+    pub issuer: Option<Arc<str>>,
+}
