@@ -7,10 +7,10 @@
 use std::{
     path::Path,
     sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
-use rusqlite::{Connection, OptionalExtension, Row, config::DbConfig, params};
+use gatepost_store::sqlite::{self, Durability, Schema, Unopened};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use thiserror::Error;
 use tokio::sync::broadcast;
 
@@ -26,11 +26,13 @@ const MAX_NOTES: i64 = 100_000;
 const MAX_QUERY: usize = 200;
 /// How much of a body a summary shows, in characters.
 const EXCERPT: i64 = 160;
-/// How long another process may hold the database before a call fails.
-const BUSY: Duration = Duration::from_secs(5);
 
-/// The schema, one step per version; `user_version` counts the steps that were taken.
-const MIGRATIONS: &[&str] = &["
+const SCHEMA: Schema = Schema {
+    migrations: &[NOTES],
+    durability: Durability::Crash,
+};
+
+const NOTES: &str = "
     CREATE TABLE notes (
         id INTEGER PRIMARY KEY AUTOINCREMENT, -- never used again, so a stale id cannot name another note
         title TEXT NOT NULL,
@@ -51,7 +53,7 @@ const MIGRATIONS: &[&str] = &["
         INSERT INTO notes_text (notes_text, rowid, title, body) VALUES ('delete', old.id, old.title, old.body);
         INSERT INTO notes_text (rowid, title, body) VALUES (new.id, new.title, new.body);
     END;
-"];
+";
 
 /// A whole note. Times are seconds since 1970.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -118,30 +120,8 @@ pub(super) struct Store {
 
 impl Store {
     /// Opens the database at `path`, making or bringing it up to date as needed.
-    pub(super) fn open(path: &Path) -> Result<Self, rusqlite::Error> {
-        make_private(path);
-        let mut connection = Connection::open(path)?;
-        connection.busy_timeout(BUSY)?;
-        // A database file that somebody tampered with must not make SQLite call functions of its choosing.
-        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
-        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
-        connection.pragma_update(None, "journal_mode", "WAL")?;
-        connection.pragma_update(None, "synchronous", "NORMAL")?;
-        // IMMEDIATE: of two processes that start at once, the second waits here and finds the work done.
-        let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-        let version: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
-        let done = usize::try_from(version).unwrap_or(0);
-        for step in MIGRATIONS.iter().skip(done) {
-            transaction.execute_batch(step)?;
-        }
-        if done < MIGRATIONS.len() {
-            transaction.pragma_update(
-                None,
-                "user_version",
-                i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX),
-            )?;
-        }
-        transaction.commit()?;
+    pub(super) fn open(path: &Path) -> Result<Self, Unopened> {
+        let connection = sqlite::open(path, &SCHEMA).map_err(|error| error.reason)?;
         let (changes, _) = broadcast::channel(64);
         Ok(Self {
             connection: Mutex::new(connection),
@@ -290,16 +270,6 @@ impl Store {
         // An error says that nobody listens.
         let _ = self.changes.send(Change { id, listed });
     }
-}
-
-/// Makes the database's file readable for its owner only; SQLite gives its journal the same mode. Whatever hinders that
-/// hinders opening it as well, and is reported there.
-fn make_private(path: &Path) {
-    let mut options = std::fs::OpenOptions::new();
-    options.append(true).create(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    drop(options.open(path));
 }
 
 fn note(row: &Row<'_>) -> rusqlite::Result<Note> {

@@ -1,0 +1,3 @@
+//! What a gate keeps for good, in `data_dir/gatepost.db`.
+
+pub mod sqlite;
