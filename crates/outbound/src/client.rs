@@ -15,7 +15,8 @@ use std::{
     time::Duration,
 };
 
-use http::Uri;
+use gatepost_protocol::framing::http1::Head;
+use http::{HeaderMap, Uri};
 use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{net::TcpStream, time::Instant};
 use tokio_rustls::TlsConnector;
@@ -171,6 +172,20 @@ impl HttpClient {
         }
     }
 
+    /// As [`HttpClient::send`], on a connection of its own, and with all fields of the answer.
+    pub(crate) async fn send_once(&self, request: Request) -> Result<(Response, HeaderMap), HttpError> {
+        let mut link = self.pool.connect().await?;
+        link.begin(request.seal());
+        let read = |head: &Head<'_>, bytes: &[u8]| Ok((Facts::of(head)?, response::fields(bytes)?));
+        match std::future::poll_fn(|cx| link.poll_head(cx, read)).await {
+            Ok((facts, fields)) => Ok((facts.into_response(link, &self.pool), fields)),
+            Err(Failure::Broken(error)) => Err(error),
+            Err(Failure::NotSent(_)) => {
+                Err(HttpError::Connect("the connection was closed at once".to_owned()))
+            }
+        }
+    }
+
     /// Closes the idle connections; those in use are closed with their answers' end by the pool's own drop.
     pub fn close_idle(&self) {
         self.pool.stack().links.clear();
@@ -180,7 +195,7 @@ impl HttpClient {
 /// Sends `request` on `link` until the head of the answer has come.
 async fn exchange(mut link: Box<Link>, request: Sealed, pool: &Arc<Pool>) -> Result<Response, Failure> {
     link.begin(request);
-    let facts = std::future::poll_fn(|cx| link.poll_head(cx, Facts::of)).await?;
+    let facts = std::future::poll_fn(|cx| link.poll_head(cx, |head, _| Facts::of(head))).await?;
     Ok(facts.into_response(link, pool))
 }
 

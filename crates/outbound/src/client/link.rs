@@ -69,12 +69,12 @@ impl Link {
         self.sending = Sending::Active;
     }
 
-    /// Sends and receives until the head of the answer is there, and gives it to `read`. What follows the head stays in
-    /// `input`. Interim answers are passed over (RFC 9110 15.2).
+    /// Sends and receives until the head of the answer is there, and gives it and its bytes to `read`. What follows the
+    /// head stays in `input`. Interim answers are passed over (RFC 9110 15.2).
     pub(super) fn poll_head<T>(
         &mut self,
         cx: &mut Context<'_>,
-        mut read: impl FnMut(&Head<'_>) -> Result<T, HttpError>,
+        mut read: impl FnMut(&Head<'_>, &[u8]) -> Result<T, HttpError>,
     ) -> Poll<Result<T, Failure>> {
         self.poll_send(cx);
         if let Sending::Failed(_) = self.sending
@@ -97,7 +97,7 @@ impl Link {
                         (0, Some(Err(HttpError::Broken(text.to_owned()))))
                     }
                     Ok(Some(head)) if head.status < 200 => (head.length, None),
-                    Ok(Some(head)) => (head.length, Some(read(&head))),
+                    Ok(Some(head)) => (head.length, Some(read(&head, &self.input[..head.length]))),
                     Err(error) => (0, Some(Err(error.into()))),
                 };
                 self.input.advance(taken);

@@ -7,8 +7,8 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use gatepost_protocol::framing::http1::{BodyDecoder, Framing, Head, Piece};
-use http::{HeaderValue, StatusCode};
+use gatepost_protocol::framing::http1::{BodyDecoder, Framing, Head, MAX_FIELDS, Piece};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::{HttpError, IDLE_FOR, Link, Pool};
 
@@ -127,6 +127,30 @@ pub(super) fn keep_for(timeout: Option<u64>) -> Duration {
     timeout.map_or(IDLE_FOR, |seconds| {
         Duration::from_secs(seconds.saturating_sub(1)).min(IDLE_FOR)
     })
+}
+
+/// All fields of a head that could be parsed. Those whose values are no text are left out.
+pub(super) fn fields(head: &[u8]) -> Result<HeaderMap, HttpError> {
+    let start = memchr::memchr(b'\n', head).map_or(head.len(), |end| end + 1);
+    let mut room = [httparse::EMPTY_HEADER; MAX_FIELDS];
+    let found = match httparse::parse_headers(&head[start..], &mut room) {
+        Ok(httparse::Status::Complete((_, found))) => found,
+        Ok(httparse::Status::Partial) | Err(_) => {
+            return Err(HttpError::Broken(
+                "the fields of the answer cannot be read".to_owned(),
+            ));
+        }
+    };
+    let mut fields = HeaderMap::with_capacity(found.len());
+    for field in found {
+        if let (Ok(name), Ok(value)) = (
+            HeaderName::from_bytes(field.name.as_bytes()),
+            HeaderValue::from_bytes(field.value),
+        ) {
+            fields.append(name, value);
+        }
+    }
+    Ok(fields)
 }
 
 // === impl Body ===
