@@ -9,9 +9,9 @@ use super::body::Outgoing;
 
 const METHODS: &str = "POST, GET, DELETE";
 /// What MCP clients send; `Mcp-Param-*` depend on the tools, so a preflight's own list is added.
-const HEADERS: &str = "content-type, accept, authorization, mcp-protocol-version, mcp-method, mcp-name, mcp-session-id, \
+const HEADERS: &str = "content-type, accept, authorization, x-api-key, mcp-protocol-version, mcp-method, mcp-name, mcp-session-id, \
                        last-event-id, traceparent, tracestate, baggage";
-const EXPOSED: &str = "mcp-session-id, x-request-id";
+const EXPOSED: &str = "mcp-session-id, x-request-id, www-authenticate, retry-after";
 /// How long a browser may remember the answer, in seconds.
 const MAX_AGE: &str = "600";
 const PARAM: &str = "mcp-param-";

@@ -39,7 +39,7 @@ pub(super) async fn answer(
     request: Request<Incoming>,
 ) -> Response<Outgoing> {
     let id = RequestId::next(front.gate.id_seed);
-    let origin = cors::origin(request.headers());
+    let mut origin = cors::origin(request.headers());
     if cors::is_preflight(&request)
         && let Some(origin) = &origin
         && front.allowed.check(request.uri(), request.headers()).is_ok()
@@ -53,14 +53,18 @@ pub(super) async fn answer(
         Err((refusal, about)) => {
             front.gate.metrics.refused(&refusal);
             tracing::debug!(target: "gatepost::http", request = %id, %refusal, "refused");
+            if matches!(
+                refusal,
+                Refusal::Host(_) | Refusal::Origin(_) | Refusal::CrossSite
+            ) {
+                origin = None;
+            }
             obliged(&refusal, render(&front.gate, respond::refuse(&refusal, &about)))
         }
     };
     response.headers_mut().insert(REQUEST_ID, id.header());
     // A refused origin is not welcome; everybody else who names one was checked.
-    if let Some(origin) = origin
-        && response.status() != StatusCode::FORBIDDEN
-    {
+    if let Some(origin) = origin {
         cors::welcome(origin, response.headers_mut());
     }
     response
@@ -291,7 +295,11 @@ pub(super) fn event_stream(chunks: Chunks) -> Response<Outgoing> {
         header::CONTENT_TYPE,
         HeaderValue::from_static("text/event-stream"),
     );
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    // Not to be kept, and not to be changed on the way either: some proxies collect a stream to compress it.
+    headers.insert(
+        header::CACHE_CONTROL,
+        HeaderValue::from_static("no-store, no-transform"),
+    );
     // 2026-07-28 streamable-http#Receiving Messages: tells nginx and its kin not to hold events back.
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     response

@@ -9,6 +9,7 @@ mod listener;
 mod mcp;
 pub(crate) mod old_sse;
 mod origin;
+mod protection;
 pub(crate) mod resume;
 mod watch;
 
@@ -56,6 +57,8 @@ struct Front {
     patience: Patience,
     body_limit: u64,
     body_patience: std::time::Duration,
+    /// Clients reach this listener through TLS, by what `http.public_url` says.
+    only_https: bool,
 }
 
 /// Serves a listener until the gate drains, then lets its connections finish what they have begun.
@@ -97,6 +100,8 @@ pub async fn serve(gate: Arc<Gate>, mut listener: Listener, audience: Audience) 
         },
         body_limit: config.max_body.as_usize() as u64,
         body_patience: config.body_timeout,
+        only_https: audience == Audience::Main
+            && config.public_url.as_ref().and_then(http::Uri::scheme_str) == Some("https"),
         gate: Arc::clone(&gate),
     });
     let most = usize::try_from(config.max_connections.get())
@@ -219,7 +224,9 @@ async fn answer(
             front.gate.metrics.panicked();
             refused(&Refusal::Internal("a bug; the gate's log has the details".into()))
         });
-    Ok(response.map(|body| body.busy(busy)))
+    let mut response = response.map(|body| body.busy(busy));
+    protection::protect(response.headers_mut(), front.only_https);
+    Ok(response)
 }
 
 /// Which path is whose.
@@ -268,9 +275,6 @@ fn plain(page: ops::Page) -> Response<Outgoing> {
     response
         .headers_mut()
         .insert(header::CONTENT_TYPE, HeaderValue::from_static(page.content_type));
-    response
-        .headers_mut()
-        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
 
