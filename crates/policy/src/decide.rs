@@ -1,14 +1,19 @@
-//! The one decision: may this principal do this, through this view?
+//! The one decision: may this caller do this, through this view?
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use crate::{
-    Access, Because, Classified, Effect, Pattern, Principal, Printable, Selection, pattern::Verdict,
+    Access, Caller, Ceiling, Classified, Explanation, Lack, Pattern, Printable, Reason, UnixMillis,
+    ViewRules,
+    condition::Truth,
+    explain::{Finding, Silent, Trail},
+    pattern::Verdict,
+    rules::Role,
 };
 
 /// What a principal wants to do with one thing of one server.
 ///
-/// Listing asks too: a thing is listed exactly when the action that would use it is allowed, so there is no kind for it.
+/// Listing asks too: a thing is listed exactly when the action that would use it is shown, so there is no kind for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Action<'a> {
     /// Which use.
@@ -36,23 +41,34 @@ pub enum Kind {
     Complete,
 }
 
-/// What a view offers. Its patterns see `server__name`, for resources `server__uri`, before any renaming.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ViewRules {
-    /// Which names it shows.
-    pub selection: Selection,
-    /// The gravest effect it allows.
-    pub access: Access,
-}
+impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 5] = [Self::Call, Self::Read, Self::Subscribe, Self::Get, Self::Complete];
 
-impl ViewRules {
-    /// Everything, whatever it does: the rules of `/mcp` and `/mcp/<server>`.
-    pub fn everything() -> Self {
-        Self {
-            selection: Selection::everything(),
-            access: Access::Destructive,
+    /// One word, as conditions see it in `tool.kind`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Call => "call",
+            Self::Read => "read",
+            Self::Subscribe => "subscribe",
+            Self::Get => "get",
+            Self::Complete => "complete",
         }
     }
+}
+
+/// What is known besides who and what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Circumstances<'a> {
+    /// Nobody calls yet: whether the thing is to be shown. Arguments and time are unknown.
+    Listing,
+    /// A call.
+    Calling {
+        /// The arguments, a JSON object as it was sent, known to be valid; empty for none.
+        arguments: &'a [u8],
+        /// The time of the call.
+        now: UnixMillis,
+    },
 }
 
 /// The answer.
@@ -60,110 +76,355 @@ impl ViewRules {
 #[must_use]
 pub enum Decision {
     /// It may.
-    Allow,
+    Allow(By),
+    /// It may with some arguments, or at some times; only in answer to [`Circumstances::Listing`].
+    Depends(By),
+    /// It may with a token of more scopes. The thing is shown.
+    NeedsScopes(Scopes),
     /// It may not, and why.
     Deny(Reason),
 }
 
 impl Decision {
-    /// Whether it may.
+    /// Whether it may, now.
     pub fn is_allowed(&self) -> bool {
-        matches!(self, Self::Allow)
+        matches!(self, Self::Allow(_))
+    }
+
+    /// Whether the caller is to know that the thing exists. In answer to [`Circumstances::Listing`]: whether it belongs in
+    /// the lists.
+    pub fn is_shown(&self) -> bool {
+        !matches!(self, Self::Deny(_))
     }
 }
 
-/// Why an action is denied. It prints as a sentence without its full stop, fit for a log and for somebody who may know
-/// that the thing exists.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Reason {
-    /// The view's `include` does not name it.
-    NotIncluded {
-        /// `server__name`.
-        name: Box<str>,
-    },
-    /// The view's `exclude` names it.
-    Excluded {
-        /// `server__name`.
-        name: Box<str>,
-        /// The pattern that did.
-        by: Pattern,
-    },
-    /// It does more than the view's access allows.
-    AboveAccess {
-        /// `server__name`.
-        name: Box<str>,
-        /// The ceiling.
-        access: Access,
-        /// What the action counts as, and why.
-        effect: Classified,
-    },
-}
-
-impl fmt::Display for Reason {
+/// As it is told to people: the answer and the rule that made it.
+impl fmt::Display for Decision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotIncluded { name } => write!(f, "the view does not include `{}`", Printable(name)),
-            Self::Excluded { name, by } => {
-                write!(
-                    f,
-                    "the view excludes `{}` (by the pattern `{by}`)",
-                    Printable(name)
-                )
-            }
-            Self::AboveAccess { name, access, effect } => {
-                f.write_str(match access {
-                    Access::Read => "the view is read-only",
-                    Access::Write | Access::Destructive => "the view allows no destructive actions",
-                })?;
-                let counts_as = match effect.effect {
-                    Effect::Read => "as reading",
-                    Effect::Write => "as writing",
-                    Effect::Destructive => "as destructive",
-                };
-                let because = match effect.because {
-                    Because::Method => "by its method",
-                    Because::Declared => "because `effects` of its server says so",
-                    Because::Annotated => "because its server's annotations say so",
-                    Because::Unknown => "because its server declares no effect",
-                };
-                write!(f, " and `{}` counts {counts_as} {because}", Printable(name))
-            }
+            Self::Allow(by) => write!(f, "allowed: {by}"),
+            Self::Depends(by) => write!(f, "depends on arguments or time: {by}"),
+            Self::NeedsScopes(scopes) => write!(f, "needs scopes: {scopes}"),
+            Self::Deny(reason) => write!(f, "denied: {reason}"),
         }
     }
 }
 
-impl std::error::Error for Reason {}
+/// What allows an action.
+#[derive(Clone)]
+pub struct By {
+    /// `None`: no role is needed, because nobody can be told apart.
+    role: Option<(Arc<Role>, usize)>,
+}
 
-/// Decides. The only place that does: lists, calls and explanations all come here.
-///
-/// The principal does not matter yet: while no identity can be configured, the only one is [`Principal::local`], who may
-/// do everything the configuration offers.
-pub fn decide(_principal: &Principal, view: &ViewRules, action: &Action<'_>) -> Decision {
-    let name = || format!("{}__{}", action.server, action.name).into_boxed_str();
-    let chars = action
-        .server
-        .chars()
-        .chain("__".chars())
-        .chain(action.name.chars());
-    match view.selection.judge_chars(&chars) {
-        Verdict::Excluded(by) => Decision::Deny(Reason::Excluded {
-            name: name(),
+impl By {
+    /// The role that allows it; `None` where none is needed.
+    pub fn role(&self) -> Option<&Arc<str>> {
+        self.role.as_ref().map(|(role, _)| &role.name)
+    }
+
+    /// That role's first pattern that matches.
+    pub fn pattern(&self) -> Option<&Pattern> {
+        self.role.as_ref().and_then(|(role, at)| role.allow.get(*at))
+    }
+}
+
+impl PartialEq for By {
+    fn eq(&self, other: &Self) -> bool {
+        self.role() == other.role() && self.pattern() == other.pattern()
+    }
+}
+
+impl Eq for By {}
+
+impl fmt::Debug for By {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "By({self})")
+    }
+}
+
+impl fmt::Display for By {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.role(), self.pattern()) {
+            (Some(role), Some(pattern)) => {
+                write!(f, "the role `{}` allows `{pattern}`", Printable(role))
+            }
+            _ => f.write_str("without identities no role is needed"),
+        }
+    }
+}
+
+/// The scopes that a role asks of a token, because the token lacks at least one of them.
+#[derive(Clone)]
+pub struct Scopes {
+    role: Arc<Role>,
+}
+
+impl Scopes {
+    /// The role that would allow it.
+    pub fn role(&self) -> &Arc<str> {
+        &self.role.name
+    }
+
+    /// Every scope it needs, also those that the token holds, in the order of the configuration.
+    pub fn needed(&self) -> &Arc<[Arc<str>]> {
+        &self.role.scopes
+    }
+}
+
+impl PartialEq for Scopes {
+    fn eq(&self, other: &Self) -> bool {
+        self.role() == other.role() && self.needed() == other.needed()
+    }
+}
+
+impl Eq for Scopes {}
+
+impl fmt::Debug for Scopes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Scopes({self})")
+    }
+}
+
+impl fmt::Display for Scopes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the role `{}` needs ", Printable(self.role()))?;
+        crate::reason::listed(f, self.needed(), "and")
+    }
+}
+
+/// Decides. The only place that does: lists, calls and explanations all come here. Nothing is allocated for an answer that
+/// is no denial, unless a condition asks for it.
+pub fn decide(
+    caller: &Caller,
+    view: &ViewRules,
+    action: &Action<'_>,
+    circumstances: Circumstances<'_>,
+) -> Decision {
+    walk(caller, view, action, circumstances, &mut Silent)
+}
+
+/// Decides, and tells everything that was looked at on the way. It is the same walk as [`decide`]'s, so the decision is the
+/// same.
+pub fn explain(
+    caller: &Caller,
+    view: &ViewRules,
+    action: &Action<'_>,
+    circumstances: Circumstances<'_>,
+) -> Explanation {
+    let mut steps = Vec::new();
+    let decision = walk(caller, view, action, circumstances, &mut steps);
+    Explanation { decision, steps }
+}
+
+fn walk(
+    caller: &Caller,
+    view: &ViewRules,
+    action: &Action<'_>,
+    circumstances: Circumstances<'_>,
+    trail: &mut impl Trail,
+) -> Decision {
+    trail.note(Finding::Caller(caller));
+    let decided = ceilings(caller, view, action, trail).and_then(|()| {
+        if caller.is_free() {
+            trail.note(Finding::Free);
+            return Ok(Decision::Allow(By { role: None }));
+        }
+        denials(caller, action, trail)?;
+        grants(caller, action, circumstances, trail)
+    });
+    decided.unwrap_or_else(Decision::Deny)
+}
+
+/// What holds whatever the caller's roles, but for the question whether it finds the view at all.
+fn ceilings(
+    caller: &Caller,
+    view: &ViewRules,
+    action: &Action<'_>,
+    trail: &mut impl Trail,
+) -> Result<(), Reason> {
+    if !caller.is_free() {
+        let key = view.key_of(caller);
+        trail.note(Finding::ViewRoles(key));
+        if let Err(roles) = key {
+            return Err(Reason::ViewRole { roles: roles.into() });
+        }
+    }
+    below(Ceiling::Gate, caller.rules().access(), action, trail)?;
+    let verdict = view.selection.judge_chars(&chars(action));
+    trail.note(Finding::Selection(verdict));
+    match verdict {
+        Verdict::Selected => below(Ceiling::View, view.access, action, trail),
+        Verdict::NotIncluded => Err(Reason::NotIncluded { name: joined(action) }),
+        Verdict::Excluded(by) => Err(Reason::Excluded {
+            name: joined(action),
             by: by.clone(),
-        }),
-        Verdict::NotIncluded => Decision::Deny(Reason::NotIncluded { name: name() }),
-        Verdict::Selected if view.access.allows(action.effect.effect) => Decision::Allow,
-        Verdict::Selected => Decision::Deny(Reason::AboveAccess {
-            name: name(),
-            access: view.access,
-            effect: action.effect,
         }),
     }
 }
 
+fn below(
+    ceiling: Ceiling,
+    access: Access,
+    action: &Action<'_>,
+    trail: &mut impl Trail,
+) -> Result<(), Reason> {
+    trail.note(Finding::Ceiling(ceiling, access, action.effect));
+    if access.allows(action.effect.effect) {
+        return Ok(());
+    }
+    Err(Reason::AboveAccess {
+        ceiling,
+        name: joined(action),
+        access,
+        effect: action.effect,
+    })
+}
+
+/// Denying wins: every role is asked before any may allow, and its condition cannot switch its denials off.
+fn denials(caller: &Caller, action: &Action<'_>, trail: &mut impl Trail) -> Result<(), Reason> {
+    for role in caller.bound() {
+        if let Some(by) = role
+            .deny
+            .iter()
+            .find(|pattern| pattern.matches_chars(chars(action)))
+        {
+            trail.note(Finding::Denied(role, by));
+            return Err(Reason::Denied {
+                name: joined(action),
+                role: Arc::clone(&role.name),
+                by: by.clone(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The first role that allows decides; else the first that might; else the one that lacks the fewest scopes.
+fn grants(
+    caller: &Caller,
+    action: &Action<'_>,
+    circumstances: Circumstances<'_>,
+    trail: &mut impl Trail,
+) -> Result<Decision, Reason> {
+    let mut depends: Option<By> = None;
+    let mut needs: Option<(usize, &Arc<Role>)> = None;
+    for role in caller.bound() {
+        let judged = judge(role, caller, action, circumstances);
+        trail.note(Finding::Judged(role, &judged, caller));
+        let Judged::Applies { pattern, sure } = judged else {
+            continue;
+        };
+        let missing = role
+            .scopes
+            .iter()
+            .filter(|scope| !caller.facts().holds(scope))
+            .count();
+        if missing > 0 {
+            if needs.is_none_or(|(fewest, _)| missing < fewest) {
+                needs = Some((missing, role));
+            }
+            continue;
+        }
+        let by = || By {
+            role: Some((Arc::clone(role), pattern)),
+        };
+        if sure {
+            return Ok(Decision::Allow(by()));
+        }
+        depends.get_or_insert_with(by);
+    }
+    match (depends, needs) {
+        (Some(by), _) => Ok(Decision::Depends(by)),
+        (None, Some((_, role))) => Ok(Decision::NeedsScopes(Scopes {
+            role: Arc::clone(role),
+        })),
+        (None, None) if caller.roles().len() == 0 => {
+            trail.note(Finding::NoRole);
+            Err(unbound(caller))
+        }
+        (None, None) => Err(ungranted(caller, action, circumstances)),
+    }
+}
+
+/// What one role says of an action, its scopes not counted.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Judged {
+    Applies {
+        /// The place of the pattern that matches.
+        pattern: usize,
+        /// Whatever the arguments and the time.
+        sure: bool,
+    },
+    Lacks(Lack),
+}
+
+fn judge(role: &Role, caller: &Caller, action: &Action<'_>, circumstances: Circumstances<'_>) -> Judged {
+    let matching = |pattern: &Pattern| pattern.matches_chars(chars(action));
+    let Some(pattern) = role.allow.iter().position(matching) else {
+        return Judged::Lacks(Lack::Pattern);
+    };
+    if !role.access.allows(action.effect.effect) {
+        return Judged::Lacks(Lack::Access {
+            access: role.access,
+            effect: action.effect,
+        });
+    }
+    let truth = role
+        .when
+        .as_ref()
+        .map_or(Truth::True, |when| when.holds(caller, action, circumstances));
+    match truth {
+        Truth::True => Judged::Applies { pattern, sure: true },
+        Truth::Unknown => Judged::Applies { pattern, sure: false },
+        Truth::False => Judged::Lacks(Lack::ConditionFalse),
+        Truth::Failed(failure) => Judged::Lacks(Lack::ConditionFailed(failure)),
+    }
+}
+
+/// Nothing allowed it: what each role lacks is worked out again, so that whoever is allowed pays nothing for it.
+fn ungranted(caller: &Caller, action: &Action<'_>, circumstances: Circumstances<'_>) -> Reason {
+    let looked_at = caller
+        .bound()
+        .filter_map(|role| match judge(role, caller, action, circumstances) {
+            Judged::Lacks(lack) => Some((Arc::clone(&role.name), lack)),
+            Judged::Applies { .. } => None,
+        })
+        .collect();
+    Reason::NotGranted {
+        name: joined(action),
+        looked_at,
+    }
+}
+
+fn unbound(caller: &Caller) -> Reason {
+    let mut of_issuer: Vec<Arc<str>> = Vec::new();
+    for &at in caller.bindings_of_issuer().flat_map(|binding| &binding.roles) {
+        let name = &caller.rules().roles[at].name;
+        if !of_issuer.contains(name) {
+            of_issuer.push(Arc::clone(name));
+        }
+    }
+    Reason::NoRole {
+        principal: caller.principal().clone(),
+        of_issuer: of_issuer.into(),
+    }
+}
+
+fn chars<'a>(action: &Action<'a>) -> impl Iterator<Item = char> + Clone + 'a {
+    let prefix = action.server.chars().chain("__".chars());
+    prefix.chain(action.name.chars())
+}
+
+fn joined(action: &Action<'_>) -> Box<str> {
+    format!("{}__{}", action.server, action.name).into_boxed_str()
+}
+
 #[cfg(test)]
 mod tests {
+
     use super::*;
+    use crate::{Because, Effect, Selection};
 
     fn view(include: &[&str], exclude: &[&str], access: Access) -> ViewRules {
         let compile = |texts: &[&str]| {
@@ -178,6 +439,7 @@ mod tests {
                 exclude: compile(exclude),
             },
             access,
+            roles: None,
         }
     }
 
@@ -189,9 +451,10 @@ mod tests {
             name,
             effect,
         };
-        let decision = match decide(&Principal::local(), view, &action) {
-            Decision::Allow => Ok(()),
+        let decision = match decide(&Caller::local(), view, &action, Circumstances::Listing) {
+            Decision::Allow(_) => Ok(()),
             Decision::Deny(reason) => Err(reason.to_string()),
+            other => Err(other.to_string()),
         };
         assert_eq!(decision, expected.map_err(str::to_owned));
     }

@@ -6,16 +6,18 @@ use crate::Printable;
 
 /// The issuer of the one principal that exists without a configured identity. It is no URL, so that no identity provider
 /// can ever be it.
-const LOCAL_ISSUER: &str = "gatepost:local";
+pub(crate) const LOCAL_ISSUER: &str = "gatepost:local";
 
-/// Who is calling: a subject, and the issuer that vouches for it. Two subjects of the same name from different issuers are
-/// different principals.
+/// Who is calling: a subject, the issuer that vouches for it, and the tenant it acts for, if there are tenants. Two subjects
+/// of the same name from different issuers are different principals, and so is one subject that acts for two tenants:
+/// whatever is kept by principal is thereby kept apart by tenant.
 ///
 /// Having a `Principal` proves nothing; the gate's identity stage says for whom a request was accepted.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Principal {
     issuer: Arc<str>,
     subject: Arc<str>,
+    tenant: Option<Arc<str>>,
 }
 
 impl Principal {
@@ -24,6 +26,16 @@ impl Principal {
         Self {
             issuer: issuer.into(),
             subject: subject.into(),
+            tenant: None,
+        }
+    }
+
+    /// The same principal, acting for `tenant`.
+    #[must_use]
+    pub fn with_tenant(self, tenant: impl Into<Arc<str>>) -> Self {
+        Self {
+            tenant: Some(tenant.into()),
+            ..self
         }
     }
 
@@ -46,16 +58,36 @@ impl Principal {
     pub fn subject(&self) -> &str {
         &self.subject
     }
+
+    /// The tenant it acts for.
+    pub fn tenant(&self) -> Option<&str> {
+        self.tenant.as_deref()
+    }
+
+    /// The same, to be kept.
+    pub fn shared_tenant(&self) -> Option<&Arc<str>> {
+        self.tenant.as_ref()
+    }
+
+    /// Everything that makes this principal the one it is: issuer, subject, tenant. For sealing and storing; whoever joins
+    /// them into one text must keep the joints unmistakable, and an absent tenant apart from an empty one.
+    pub fn as_key(&self) -> (&str, &str, Option<&str>) {
+        (&self.issuer, &self.subject, self.tenant.as_deref())
+    }
 }
 
-/// For logs: one line, nothing invisible, at most some 260 characters; see [`Printable`]. Not a key: two principals may
+/// For logs: one line, nothing invisible, at most some 390 characters; see [`Printable`]. Not a key: two principals may
 /// print alike when their names are very long.
 impl fmt::Display for Principal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.is_local() {
             return f.write_str("local");
         }
-        write!(f, "{} of {}", Printable(&self.subject), Printable(&self.issuer))
+        write!(f, "{} of {}", Printable(&self.subject), Printable(&self.issuer))?;
+        match &self.tenant {
+            Some(tenant) => write!(f, " for {}", Printable(tenant)),
+            None => Ok(()),
+        }
     }
 }
 
@@ -78,5 +110,22 @@ mod tests {
         );
         assert_ne!(Principal::new("https://a", "local"), Principal::local());
         assert!(!Principal::new("https://a", "local").is_local());
+    }
+
+    #[test]
+    fn the_tenant_tells_principals_apart() {
+        let ann = || Principal::new("https://a", "ann");
+        assert_ne!(ann(), ann().with_tenant("acme"));
+        assert_ne!(ann().with_tenant("globex"), ann().with_tenant("acme"));
+        assert_ne!(ann().with_tenant(""), ann());
+        assert_eq!(ann().with_tenant("acme"), ann().with_tenant("acme"));
+        assert_eq!(
+            ann().with_tenant("acme").as_key(),
+            ("https://a", "ann", Some("acme"))
+        );
+        assert_eq!(
+            ann().with_tenant("ac\nme").to_string(),
+            r"ann of https://a for ac\u{a}me"
+        );
     }
 }
