@@ -5,6 +5,13 @@
 //! `SQLITE_BUSY` at once, since waiting inside could be waiting for each other. So opening is tried again from the start, with
 //! nothing held in between, for as long as somebody may sensibly wait for a start.
 
+mod counters;
+mod credentials;
+mod database;
+#[cfg(test)]
+mod kept;
+mod keys;
+
 use std::{
     fs, io,
     path::{Path, PathBuf},
@@ -14,6 +21,8 @@ use std::{
 
 use rusqlite::{Connection, ErrorCode, TransactionBehavior, config::DbConfig};
 use thiserror::Error;
+
+pub use self::database::Database;
 
 /// How long another process may hold the database before a statement fails.
 const BUSY: Duration = Duration::from_secs(5);
@@ -28,14 +37,14 @@ pub struct Schema {
     /// The SQL of each version, applied in turn; `user_version` counts the steps that were taken.
     pub migrations: &'static [&'static str],
     /// What a commit survives.
-    pub durability: Durability,
+    pub survives: Survives,
 }
 
 /// What a commit survives. `kill -9` in any case: it was handed to the operating system before it is acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Durability {
+pub enum Survives {
     /// A power failure may undo the last commits, and never the database's consistency (`synchronous = NORMAL`).
-    Crash,
+    Kill,
     /// A power failure undoes nothing: each commit waits for the disk, several milliseconds (`synchronous = FULL`).
     PowerLoss,
 }
@@ -112,9 +121,9 @@ fn attempt(path: &Path, schema: &Schema) -> Result<Connection, Unopened> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
-    let synchronous = match schema.durability {
-        Durability::Crash => "NORMAL",
-        Durability::PowerLoss => "FULL",
+    let synchronous = match schema.survives {
+        Survives::Kill => "NORMAL",
+        Survives::PowerLoss => "FULL",
     };
     connection.pragma_update(None, "synchronous", synchronous)?;
     // IMMEDIATE: of two processes that start at once, the second waits here and finds the work done.
@@ -167,7 +176,7 @@ mod tests {
             "CREATE TABLE one (a INTEGER) STRICT;",
             "CREATE TABLE two (a INTEGER) STRICT;",
         ],
-        durability: Durability::Crash,
+        survives: Survives::Kill,
     };
 
     #[test]

@@ -9,7 +9,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use gatepost_store::sqlite::{self, Durability, Schema, Unopened};
+use gatepost_store::sqlite::{self, Schema, Survives, Unopened};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use thiserror::Error;
 use tokio::sync::broadcast;
@@ -29,7 +29,7 @@ const EXCERPT: i64 = 160;
 
 const SCHEMA: Schema = Schema {
     migrations: &[NOTES],
-    durability: Durability::Crash,
+    survives: Survives::Kill,
 };
 
 const NOTES: &str = "
