@@ -1,6 +1,6 @@
 //! How addresses, URLs, hosts and origins are read, and what is said when they cannot be.
 
-use std::str::FromStr;
+use std::{net::IpAddr, str::FromStr, sync::Arc};
 
 use serde_json::{Value as Json, json};
 
@@ -15,8 +15,7 @@ impl Setting for Listen {
     fn read(node: &Node, path: &str, findings: &mut Findings) -> Option<Self> {
         let text = spelled(node, path, findings, "an address", "`127.0.0.1:8080`")?;
         let parsed = text.text.parse::<Self>();
-        let checked = parsed.and_then(|listen| listen.check_private().map(|()| listen));
-        match checked {
+        match parsed {
             Ok(Self::Unix(socket)) => Some(Self::Unix(match socket.to_str() {
                 Some(socket) => beside(&node.place, socket),
                 None => socket,
@@ -40,7 +39,7 @@ impl Setting for Listen {
 }
 
 /// An absolute http(s) URL without a user, or what is wrong with it. The messages never repeat the URL.
-fn absolute_url(text: &str) -> Result<http::Uri, (String, String)> {
+pub(crate) fn absolute_url(text: &str) -> Result<http::Uri, (String, String)> {
     let wrong = |message: &str, remedy: &str| Err((message.to_owned(), remedy.to_owned()));
     // The parser drops a fragment silently.
     if text.contains('#') {
@@ -67,7 +66,7 @@ fn absolute_url(text: &str) -> Result<http::Uri, (String, String)> {
     if authority.as_str().contains('@') {
         return wrong(
             "holds a user",
-            "remove it and set `headers: { Authorization: ... }`",
+            "remove it; where it is needed, a header can say it",
         );
     }
     if authority.host().is_empty() {
@@ -97,6 +96,70 @@ impl Setting for ServerUrl {
         let uri = http::Uri::read(node, path, findings)?;
         let hidden = matches!(&node.value, Value::Text(text) if text.expanded);
         Some(Self { uri, hidden })
+    }
+
+    fn schema() -> Json {
+        http::Uri::schema()
+    }
+}
+
+/// A URL that secrets and keys may travel to: `https`, or `http` on this machine.
+#[derive(Clone, Debug)]
+pub(crate) struct SecureUrl(pub(crate) ServerUrl);
+
+impl Setting for SecureUrl {
+    fn read(node: &Node, path: &str, findings: &mut Findings) -> Option<Self> {
+        let url = ServerUrl::read(node, path, findings)?;
+        if !is_secure(&url.uri) {
+            findings.problem(&node.place, path, NOT_SECURE, "write an `https` URL");
+            return None;
+        }
+        Some(Self(url))
+    }
+
+    fn schema() -> Json {
+        ServerUrl::schema()
+    }
+}
+
+const NOT_SECURE: &str = "is plain http to another machine, where anybody on the way could answer";
+
+fn is_secure(url: &http::Uri) -> bool {
+    let host = url.host().unwrap_or_default();
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    url.scheme_str() == Some("https")
+        || host.eq_ignore_ascii_case("localhost")
+        || bare
+            .parse()
+            .is_ok_and(|address: IpAddr| address.to_canonical().is_loopback())
+}
+
+/// The URL of an issuer, kept as it is written, since `iss` must be the same to the letter.
+///
+/// RFC 8414 §2: `https`, without query and fragment.
+#[derive(Clone, Debug)]
+pub(crate) struct IssuerUrl(pub(crate) Arc<str>);
+
+impl Setting for IssuerUrl {
+    fn read(node: &Node, path: &str, findings: &mut Findings) -> Option<Self> {
+        let text = spelled(node, path, findings, "a URL", "`https://id.example.com`")?.text;
+        let checked = absolute_url(&text).and_then(|url| {
+            let wrong = |message: &str, remedy: &str| Err((message.to_owned(), remedy.to_owned()));
+            if url.query().is_some() {
+                return wrong("has a query, which no issuer has", "remove `?` and what follows");
+            }
+            if !is_secure(&url) {
+                return wrong(NOT_SECURE, "write an `https` URL");
+            }
+            Ok(())
+        });
+        match checked {
+            Ok(()) => Some(Self(text.into())),
+            Err((message, remedy)) => {
+                findings.problem(&node.place, path, message, remedy);
+                None
+            }
+        }
     }
 
     fn schema() -> Json {

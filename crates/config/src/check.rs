@@ -2,14 +2,20 @@
 
 use std::path::{Path, PathBuf};
 
-use gatepost_policy::{Access, EffectRules, Pattern, Printable, Selection, ViewRules};
+use gatepost_policy::{EffectRules, Pattern, Printable, Selection, ViewRules};
 
 use crate::{
-    Config, Secret, Server, ServerKind, Text, Transport, View,
+    Config, Listen, ListenError, Role, Secret, Server, ServerKind, Text, Transport, View, advice,
     expand::Environment,
     file::{ClientType, Root, ServerForm, ViewForm},
+    listen,
+    names::{Placed, Some1},
     problem::Place,
-    reader::{Findings, join},
+    reader::{Findings, join, not_exactly_one},
+    sections::{
+        audit, credentials, identity, limits,
+        roles::{self, BindingForm, RoleForm},
+    },
     values::{Named, SealingKey},
 };
 
@@ -36,19 +42,55 @@ pub(crate) fn config(
             None => {}
         }
     }
+    let places = advice::Places {
+        listen: root.listen.place.clone(),
+        identity: root.identity.as_ref().map(|identity| identity.place.clone()),
+        roles: root.roles.0.iter().map(|(.., place)| place.clone()).collect(),
+    };
+    // What is wrong with the section has been said; what else would follow from it has not.
+    let identified =
+        places.identity.is_some() || findings.problems.iter().any(|problem| problem.path == "identity");
+    let (listen, ops) = (root.listen, root.ops.map(|ops| ops.listen));
+    if !identified && !listen.value.is_private() {
+        unreachable_for_others(&listen, "listen", ListenError::Public, findings);
+    }
+    if let Some(ops) = ops.as_ref().filter(|ops| !ops.value.is_private()) {
+        unreachable_for_others(ops, "ops.listen", ListenError::PublicOps, findings);
+    }
+    let public_url = root.http.public_url.as_ref();
+    let identity = root
+        .identity
+        .and_then(|Placed { value, place }| identity::identity(value, &place, public_url, findings));
+    if !identified {
+        roles_need_identity(&root.roles, &root.bindings, &root.views, findings);
+    }
+    let roles = roles::roles(root.roles, findings);
+    let bindings = identity.as_ref().map_or_else(Vec::new, |identity| {
+        let known = roles::Known {
+            identity,
+            roles: &roles,
+        };
+        roles::bindings(root.bindings, &known, findings)
+    });
     let views = root
         .views
         .0
         .into_iter()
-        .map(|(name, form, place)| view(name, form, &place, &all_servers, findings));
+        .map(|(name, form, place)| view(name, form, &place, &all_servers, &roles, findings));
     let views: Vec<View> = views.collect();
+    let limits = limits::limits(root.limits, &all_servers, findings);
+    let quotas = limits::quotas(root.quotas, &all_servers, findings);
+    let audit = match root.audit {
+        Some(Placed { value, place }) => Some(audit::audit(value, &place, findings)?),
+        None => None,
+    };
     let sealing_keys = sealing_keys(root.sealing.keys, findings);
     let data_dir = match root.data_dir {
         Some(path) => Some(path.0),
         None => default_data_dir(environment, findings),
     };
-    Some(Config {
-        listen: root.listen,
+    let config = Config {
+        listen: listen.value,
         data_dir: data_dir?,
         folder,
         http: root.http,
@@ -56,21 +98,57 @@ pub(crate) fn config(
         servers,
         disabled,
         views,
-        access: Access::Destructive,
-        identity: None,
-        roles: Vec::new(),
-        bindings: Vec::new(),
-        limits: Vec::new(),
-        quotas: Vec::new(),
-        audit: None,
-        ops: root.ops.map(|ops| ops.listen),
+        access: root.access,
+        identity,
+        roles,
+        bindings,
+        limits,
+        quotas,
+        audit,
+        ops: ops.map(|ops| ops.value),
         telemetry: root.telemetry,
         shutdown_grace: root.shutdown.grace.0,
         sealing_keys,
         session_expiry: root.sessions.expiry,
         asks: root.asks,
         warnings: Vec::new(),
-    })
+    };
+    advice::advise(&config, &places, findings);
+    Some(config)
+}
+
+/// Reports an address that other machines can reach.
+fn unreachable_for_others(
+    Placed { value, place }: &Placed<Listen>,
+    path: &str,
+    error: ListenError,
+    findings: &mut Findings,
+) {
+    findings.problem(place, path, format!("`{value}` {error}"), listen::remedy(error));
+}
+
+/// Without an identity the only caller may do everything: roles that look like protection would be none.
+fn roles_need_identity(
+    roles: &Named<RoleForm>,
+    bindings: &[Placed<BindingForm>],
+    views: &Named<ViewForm>,
+    findings: &mut Findings,
+) {
+    let mut report = |place: &Place, path: &str| {
+        let message = "protects nothing without `identity`, since everybody is the caller `local`";
+        findings.problem(place, path, message, "add `identity`, or remove it");
+    };
+    if let Some((name, _, place)) = roles.0.first() {
+        report(place, &join("roles", name));
+    }
+    if let Some(Placed { place, .. }) = bindings.first() {
+        report(place, "bindings[0]");
+    }
+    for (name, form, place) in &views.0 {
+        if form.roles.is_some() {
+            report(place, &join(&join("views", name), "roles"));
+        }
+    }
 }
 
 /// `$XDG_STATE_HOME/gatepost`, as the XDG Base Directory Specification 0.8 says: a relative value is ignored.
@@ -166,16 +244,8 @@ fn server(name: String, form: ServerForm, place: &Place, findings: &mut Findings
         .map(|(name, _)| *name)
         .collect();
     let [kind] = given[..] else {
-        let message = match given[..] {
-            [] => "says neither `module`, `command` nor `url`".to_owned(),
-            _ => format!("says {} at once", crate::known::listed(&given)),
-        };
-        findings.problem(
-            place,
-            &path,
-            message,
-            "keep exactly one of `module`, `command` and `url`",
-        );
+        let kinds: Vec<&str> = kinds.iter().map(|(name, _)| *name).collect();
+        not_exactly_one(&given, &kinds, place, &path, findings);
         return None;
     };
     let strays = [
@@ -185,6 +255,7 @@ fn server(name: String, form: ServerForm, place: &Place, findings: &mut Findings
         ("cwd", "command", form.cwd.is_some()),
         ("transport", "url", form.transport.is_some()),
         ("headers", "url", form.headers.is_some()),
+        ("credentials", "url", form.credentials.is_some()),
     ];
     for (key, belongs_to, is_given) in strays {
         if is_given && belongs_to != kind {
@@ -192,6 +263,7 @@ fn server(name: String, form: ServerForm, place: &Place, findings: &mut Findings
             findings.problem(place, &join(&path, key), message, "remove it");
         }
     }
+    let mut presented = Vec::new();
     let transport = transport(kind, form.transport, form.r#type, &path, place, findings);
     let kind = match (form.module, form.command, form.url) {
         (Some(module), None, None) => ServerKind::Module {
@@ -217,6 +289,13 @@ fn server(name: String, form: ServerForm, place: &Place, findings: &mut Findings
             let headers = form.headers.map_or_else(Vec::new, |given| {
                 headers(given, &join(&path, "headers"), findings)
             });
+            presented = credentials::credentials(
+                form.credentials.unwrap_or_default(),
+                &join(&path, "credentials"),
+                &url,
+                &headers,
+                findings,
+            );
             ServerKind::Url {
                 url,
                 transport,
@@ -236,7 +315,7 @@ fn server(name: String, form: ServerForm, place: &Place, findings: &mut Findings
         isolation: form.isolation,
         concurrency: form.concurrency,
         effects,
-        credentials: Vec::new(),
+        credentials: presented,
     })
 }
 
@@ -312,7 +391,11 @@ const OWN_HEADERS: [&str; 12] = [
     "mcp-name",
 ];
 
-fn headers(given: Named<Secret>, path: &str, findings: &mut Findings) -> Vec<(http::HeaderName, Secret)> {
+pub(crate) fn headers(
+    given: Named<Secret>,
+    path: &str,
+    findings: &mut Findings,
+) -> Vec<(http::HeaderName, Secret)> {
     let mut headers: Vec<(http::HeaderName, Secret)> = Vec::with_capacity(given.0.len());
     for (name, value, place) in given.0 {
         let path = join(path, &name);
@@ -354,7 +437,14 @@ fn headers(given: Named<Secret>, path: &str, findings: &mut Findings) -> Vec<(ht
     headers
 }
 
-fn view(name: String, form: ViewForm, place: &Place, servers: &[String], findings: &mut Findings) -> View {
+fn view(
+    name: String,
+    form: ViewForm,
+    place: &Place,
+    servers: &[String],
+    roles: &[Role],
+    findings: &mut Findings,
+) -> View {
     let path = join("views", &name);
     name_is_usable(&name, &path, place, findings);
     if servers.contains(&name) {
@@ -362,14 +452,7 @@ fn view(name: String, form: ViewForm, place: &Place, servers: &[String], finding
         findings.problem(place, &path, message, "rename one of the two");
     }
     for pattern in form.include.iter().flatten().chain(&form.exclude) {
-        // A pattern that begins with the whole prefix of a server that does not exist matches nothing.
-        if let Some((server, _)) = pattern.as_str().split_once("__")
-            && !server.contains(['*', '?'])
-            && !servers.iter().any(|name| name == server)
-        {
-            let message = format!("the pattern `{pattern}` names no server that is configured");
-            findings.warning(place, &path, message, "check the part before `__`");
-        }
+        names_a_server(pattern, place, &path, servers, findings);
     }
     let rename = renames(form.rename, &join(&path, "rename"), servers, findings);
     let selection = Selection {
@@ -381,10 +464,29 @@ fn view(name: String, form: ViewForm, place: &Place, servers: &[String], finding
         rules: ViewRules {
             selection,
             access: form.access,
+            roles: form.roles.map(|Some1(given)| {
+                roles::existing(given, &join(&path, "roles"), roles, findings).unwrap_or_default()
+            }),
         },
         rename,
         description: form.description,
-        roles: None,
+    }
+}
+
+/// Warns of a pattern that begins with the whole prefix of a server that does not exist: it matches nothing.
+pub(crate) fn names_a_server(
+    pattern: &Pattern,
+    place: &Place,
+    path: &str,
+    servers: &[String],
+    findings: &mut Findings,
+) {
+    if let Some((server, _)) = pattern.as_str().split_once("__")
+        && !server.contains(['*', '?'])
+        && !servers.iter().any(|name| name == server)
+    {
+        let message = format!("the pattern `{pattern}` names no server that is configured");
+        findings.warning(place, path, message, "check the part before `__`");
     }
 }
 

@@ -7,6 +7,14 @@ use gatepost_policy::{Access, Effect, Pattern};
 use crate::{
     Asks, Endpoints, EraChoice, Http, Isolation, Listen, ModuleOptions, Pool, Secret, ServerUrl, Telemetry,
     Text, Transport, known,
+    names::{Name, Placed, Some1},
+    sections::{
+        audit::AuditForm,
+        credentials::CredentialForm,
+        identity::IdentityForm,
+        limits::{LimitForm, QuotaForm},
+        roles::{BindingForm, RoleForm},
+    },
     settings::{settings, words},
     values::{FilePath, GraceTime, IncludePattern, Named, SealingKey},
 };
@@ -15,9 +23,9 @@ settings! {
     /// The configuration of Gatepost. Every text may hold `${env:NAME}`, `${env:NAME:-default}` or `${file:/path}`;
     /// relative paths start from the folder of the file. Durations and sizes carry units: `30s`, `4MiB`.
     pub(crate) struct Root ignoring ["$schema"]; {
-        /// Where clients reach the gate: a loopback address with its port, or `unix:/path`. Other addresses are refused,
-        /// since this version cannot tell who is calling.
-        pub(crate) listen: Listen = "127.0.0.1:8080",
+        /// Where clients reach the gate: an address with its port, or `unix:/path`. Without `identity` only a loopback
+        /// address, since nobody is asked who they are.
+        pub(crate) listen: Placed<Listen> = "127.0.0.1:8080",
         /// Where the gate keeps its state. Default: `$XDG_STATE_HOME/gatepost`, or `~/.local/state/gatepost`.
         pub(crate) data_dir: Option<FilePath>,
         /// More files, each with `servers` and `views` only: paths, whose parts may hold `*` and `?`, in the order of
@@ -32,6 +40,21 @@ settings! {
         pub(crate) servers: Named<ServerForm>,
         /// Named selections, each with an endpoint `/mcp/<view>`. Default: none.
         pub(crate) views: Named<ViewForm>,
+        /// The gravest that anybody may do through this gate, whatever views and roles allow: `read` makes it read-only,
+        /// `write` allows changes, `destructive` everything.
+        pub(crate) access: Access = "destructive",
+        /// How callers prove who they are. Default: they do not; the only caller is `local`, who may do everything.
+        pub(crate) identity: Option<Placed<IdentityForm>>,
+        /// What somebody may do, by the names of roles. Default: none.
+        pub(crate) roles: Named<RoleForm>,
+        /// Who has which roles. Default: nobody has any, but for those that API keys were made with.
+        pub(crate) bindings: Vec<Placed<BindingForm>>,
+        /// Bounds on the rate of calls, and on how many run at once. All of them hold. Default: none.
+        pub(crate) limits: Vec<Placed<LimitForm>>,
+        /// What may be used up in a day. All of them hold. Default: none.
+        pub(crate) quotas: Vec<Placed<QuotaForm>>,
+        /// The audit log. Default: there is none.
+        pub(crate) audit: Option<Placed<AuditForm>>,
         /// An endpoint for operators.
         pub(crate) ops: Option<Ops>,
         /// Logs.
@@ -71,6 +94,8 @@ settings! {
         pub(crate) r#type: Option<ClientType>,
         /// Headers of every request to a URL. Never printed. Default: none.
         pub(crate) headers: Option<Named<Secret>>,
+        /// What the gate presents to a URL, in the order of trying. Default: nothing.
+        pub(crate) credentials: Option<Vec<Placed<CredentialForm>>>,
         /// Which era of the protocol the server speaks: `modern` is 2026-07-28, `legacy` what came before, `auto` finds
         /// out.
         pub(crate) era: EraChoice = "auto",
@@ -123,6 +148,8 @@ settings! {
         /// The gravest that tools of this view may do: `read` makes it read-only, `write` allows changes, `destructive`
         /// everything.
         pub(crate) access: Access = "destructive",
+        /// Who finds it: whoever has one of these roles. To others it does not exist. Default: everybody.
+        pub(crate) roles: Option<Some1<Placed<Name>>>,
         /// What the view is for; clients see it. Default: none.
         pub(crate) description: Option<String>,
     }
@@ -133,7 +160,7 @@ settings! {
     pub(crate) struct Ops {
         /// Where `/metrics` and `/health` answer: a loopback address with its port, or `unix:/path`. Without `ops` they
         /// answer where clients do.
-        pub(crate) listen: Listen,
+        pub(crate) listen: Placed<Listen>,
     }
 }
 

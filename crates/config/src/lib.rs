@@ -9,6 +9,8 @@
 //! on and paths.
 
 mod addresses;
+mod advice;
+mod bounded;
 mod check;
 mod expand;
 mod file;
@@ -17,10 +19,12 @@ mod known;
 mod listen;
 mod load;
 mod model;
+mod names;
 mod problem;
 mod reader;
 mod schema;
 mod secret;
+mod sections;
 mod settings;
 mod tree;
 mod units;

@@ -2,7 +2,7 @@
 
 use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr};
 
-use crate::Listen;
+use crate::{Identity, Listen};
 
 /// Why an address cannot be listened on. Prints as what follows the address in a sentence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -14,9 +14,12 @@ pub enum ListenError {
     /// A host name, which may mean several addresses, or another one tomorrow.
     #[error("names a host, not an IP address")]
     HostName,
-    /// Anybody who can reach it could do everything, since no identity can be configured.
-    #[error("can be reached from other machines, and this version cannot tell who is calling")]
+    /// Anybody who can reach it could do everything, since no identity is configured.
+    #[error("can be reached from other machines, and without `identity` nobody is asked who they are")]
     Public,
+    /// Operators are never asked who they are.
+    #[error("can be reached from other machines, and operators are not asked who they are")]
+    PublicOps,
 }
 
 /// What to do about a [`ListenError`].
@@ -25,7 +28,11 @@ pub fn remedy(error: ListenError) -> &'static str {
         ListenError::NoAddress => "write it like `127.0.0.1:8080`, `[::1]:8080` or `unix:/run/gatepost.sock`",
         ListenError::HostName => "write the IP address, such as `127.0.0.1:8080` for localhost",
         ListenError::Public => {
-            "listen on a loopback address (`127.0.0.1:8080`) or a Unix socket (`unix:/run/gatepost.sock`) and put a \
+            "add `identity`, or listen on a loopback address (`127.0.0.1:8080`) or a Unix socket \
+             (`unix:/run/gatepost.sock`)"
+        }
+        ListenError::PublicOps => {
+            "listen on a loopback address (`127.0.0.1:9090`) or a Unix socket (`unix:/run/gatepost-ops.sock`) and put a \
              proxy that authenticates in front of it"
         }
     }
@@ -40,13 +47,13 @@ impl Listen {
         }
     }
 
-    /// Refuses what other machines can reach. The configuration has been through this; an address from elsewhere, such
-    /// as the command line, has not.
+    /// Refuses what other machines can reach, unless callers are asked who they are. The configuration's own address has been
+    /// through this; one from elsewhere, such as the command line, has not.
     ///
     /// # Errors
     /// [`ListenError::Public`].
-    pub fn check_private(&self) -> Result<(), ListenError> {
-        if self.is_private() {
+    pub fn check_reach(&self, identity: Option<&Identity>) -> Result<(), ListenError> {
+        if self.is_private() || identity.is_some() {
             Ok(())
         } else {
             Err(ListenError::Public)
@@ -97,7 +104,7 @@ mod tests {
     fn check(text: &str, expected: Result<&str, ListenError>) {
         let checked = text
             .parse::<Listen>()
-            .and_then(|listen| listen.check_private().map(|()| listen.to_string()));
+            .and_then(|listen| listen.check_reach(None).map(|()| listen.to_string()));
         assert_eq!(checked, expected.map(str::to_owned), "{text:?}");
     }
 

@@ -133,6 +133,35 @@ impl<'n> Section<'n> {
         absent
     }
 
+    /// Reports it unless exactly one of `keys` is there. With no keys there is nothing to report.
+    pub(crate) fn has_exactly_one_of(&self, keys: &[&str], findings: &mut Findings) -> Option<()> {
+        let given: Vec<&str> = keys.iter().copied().filter(|key| self.has(key)).collect();
+        if keys.is_empty() || given.len() == 1 {
+            return Some(());
+        }
+        not_exactly_one(&given, keys, self.place, self.path, findings);
+        None
+    }
+
+    /// Reports it unless at least one of `keys` is there. With no keys there is nothing to report.
+    pub(crate) fn has_some_of(&self, keys: &[&str], findings: &mut Findings) -> Option<()> {
+        if keys.is_empty() || keys.iter().any(|key| self.has(key)) {
+            return Some(());
+        }
+        let remedy = format!("add at least one of {}", known::listed(keys));
+        findings.problem(
+            self.place,
+            self.path,
+            format!("says {}", known::neither(keys)),
+            remedy,
+        );
+        None
+    }
+
+    fn has(&self, key: &str) -> bool {
+        self.entries.iter().any(|entry| entry.key == key)
+    }
+
     /// Reports the keys that nobody expected.
     pub(crate) fn close(&self, expected: &[&str], ignored: &[&str], findings: &mut Findings) {
         for entry in self.entries {
@@ -150,10 +179,26 @@ impl<'n> Section<'n> {
                 );
                 continue;
             }
-            let (message, remedy) = known::unknown_key(key, expected);
+            let (message, remedy) = known::unknown_key(self.path, key, expected);
             findings.problem(&entry.place, &path, message, remedy);
         }
     }
+}
+
+/// Reports that of `keys`, which stand for each other, none or several are `given`.
+pub(crate) fn not_exactly_one(
+    given: &[&str],
+    keys: &[&str],
+    place: &Place,
+    path: &str,
+    findings: &mut Findings,
+) {
+    let message = match given {
+        [] => format!("says {}", known::neither(keys)),
+        _ => format!("says {} at once", known::listed(given)),
+    };
+    let remedy = format!("keep exactly one of {}", known::listed(keys));
+    findings.problem(place, path, message, remedy);
 }
 
 /// The path of `key` below `path`.

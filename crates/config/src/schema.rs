@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::{file::Root, reader::Setting};
+use crate::{file::Root, reader::Setting, settings::require};
 
 /// The JSON Schema (draft 2020-12) of `gatepost.yaml`, for editors: descriptions, defaults, and every key there is.
 pub fn json_schema() -> Value {
@@ -19,10 +19,10 @@ pub fn json_schema() -> Value {
     });
     schema["not"] = json!({ "required": ["servers", "mcpServers"] });
     // Exactly one of these makes a server what it is.
-    schema["$defs"]["server"]["oneOf"] = ["module", "command", "url"]
-        .iter()
-        .map(|key| json!({ "required": [key] }))
-        .collect();
-    schema["$defs"]["server"]["type"] = "object".into();
+    require(
+        &mut schema["$defs"]["server"],
+        "oneOf",
+        &["module", "command", "url"],
+    );
     schema
 }

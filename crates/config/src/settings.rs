@@ -4,9 +4,12 @@
 ///
 /// `name: Type = literal` has that default, as it would be written in YAML. Without one, the type decides what absence
 /// means (see [`Setting::absent`](crate::reader::Setting::absent)). The doc comments become descriptions in the schema.
-/// `ignoring LIST` names keys that are only warned about.
+/// `ignoring LIST` names keys that are only warned about. `exactly_one_of LIST` and `at_least_one_of LIST` name optional
+/// keys that stand for each other; of `exactly_one_of` a field may still be `None`, where its value was wrong.
 macro_rules! settings {
-    ($(#[doc = $doc:literal])* $vis:vis struct $name:ident $(ignoring $ignored:expr;)? {
+    ($(#[doc = $doc:literal])* $vis:vis struct $name:ident
+        $(ignoring $ignored:expr;)? $(exactly_one_of $one:expr;)? $(at_least_one_of $some:expr;)?
+    {
         $( $(#[doc = $fdoc:literal])* $fvis:vis $field:ident : $type:ty $(= $default:literal)? ),* $(,)?
     }) => {
         $(#[doc = $doc])*
@@ -31,6 +34,8 @@ macro_rules! settings {
                     IGNORED,
                     findings,
                 );
+                section.has_exactly_one_of($crate::settings::first_of!($($one)?), findings)?;
+                section.has_some_of($crate::settings::first_of!($($some)?), findings)?;
                 Some(Self { $($field: $field?),* })
             }
 
@@ -45,7 +50,7 @@ macro_rules! settings {
             fn schema() -> serde_json::Value {
                 const IGNORED: &[&str] = $crate::settings::first_of!($($ignored)?);
                 let mut properties = serde_json::Map::new();
-                let mut required: Vec<&str> = Vec::new();
+                let required: &mut Vec<&str> = &mut Vec::new();
                 $(
                     let mut property = <$type as $crate::reader::Setting>::schema();
                     $crate::settings::describe(&mut property, &[$($fdoc),*]);
@@ -69,8 +74,10 @@ macro_rules! settings {
                 });
                 if !required.is_empty() {
                     schema["type"] = "object".into();
-                    schema["required"] = required.into();
+                    schema["required"] = std::mem::take(required).into();
                 }
+                $crate::settings::require(&mut schema, "oneOf", $crate::settings::first_of!($($one)?));
+                $crate::settings::require(&mut schema, "anyOf", $crate::settings::first_of!($($some)?));
                 $crate::settings::describe(&mut schema, &[$($doc),*]);
                 schema
             }
@@ -146,6 +153,17 @@ pub(crate) use {first_of, literal, settings, words};
 /// A field's name as a key: without the mark that lets it be a Rust keyword.
 pub(crate) fn key(field: &'static str) -> &'static str {
     field.strip_prefix("r#").unwrap_or(field)
+}
+
+/// Says in a schema that of `keys` there must be as many as `keyword` means. No keys: nothing to say.
+pub(crate) fn require(schema: &mut serde_json::Value, keyword: &str, keys: &[&str]) {
+    if !keys.is_empty() {
+        schema["type"] = "object".into();
+        schema[keyword] = keys
+            .iter()
+            .map(|key| serde_json::json!({ "required": [key] }))
+            .collect();
+    }
 }
 
 /// Puts a doc comment into a schema.

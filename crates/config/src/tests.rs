@@ -231,7 +231,7 @@ servers:
 views:
   crm: {}
   v: { access: readonly }
-identity: {}
+trusted_proxies: []
 "#,
         &[
             "line 2: listne: unknown key; did you mean `listen`?",
@@ -253,7 +253,7 @@ identity: {}
             "line 16: views.crm: there is a server of this name, and both would be `/mcp/crm`; rename one of the two",
             "line 17: views.v.access: `readonly` is not known here; did you mean `read`? write one of `read`, `write` \
              and `destructive`",
-            "line 18: identity: this version does not have this yet; remove it",
+            "line 18: trusted_proxies: this version does not have this yet; remove it",
         ],
     );
 }
@@ -263,11 +263,11 @@ fn an_address_that_others_can_reach_is_refused() {
     check(
         "listen: 0.0.0.0:8080\nops: { listen: '[::]:9090' }",
         &[
-            "line 1: listen: `0.0.0.0:8080` can be reached from other machines, and this version cannot tell who is \
-             calling; listen on a loopback address (`127.0.0.1:8080`) or a Unix socket (`unix:/run/gatepost.sock`) and \
-             put a proxy that authenticates in front of it",
-            "line 2: ops.listen: `[::]:9090` can be reached from other machines, and this version cannot tell who is \
-             calling; listen on a loopback address (`127.0.0.1:8080`) or a Unix socket (`unix:/run/gatepost.sock`) and \
+            "line 1: listen: `0.0.0.0:8080` can be reached from other machines, and without `identity` nobody is asked \
+             who they are; add `identity`, or listen on a loopback address (`127.0.0.1:8080`) or a Unix socket \
+             (`unix:/run/gatepost.sock`)",
+            "line 2: ops.listen: `[::]:9090` can be reached from other machines, and operators are not asked who they \
+             are; listen on a loopback address (`127.0.0.1:9090`) or a Unix socket (`unix:/run/gatepost-ops.sock`) and \
              put a proxy that authenticates in front of it",
         ],
     );

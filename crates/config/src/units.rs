@@ -59,6 +59,19 @@ pub(crate) enum UnitError {
     TooLarge,
 }
 
+/// Why a text is no rate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum RateError {
+    #[error("does not say in which time")]
+    NoPeriod,
+    #[error("has an unknown time")]
+    UnknownPeriod,
+    #[error("is no whole number in a time")]
+    NotANumber,
+    #[error("is too large")]
+    TooLarge,
+}
+
 /// Reads `64KiB`, `4MiB`, `1GB`, `512B`.
 pub(crate) fn parse_size(text: &str) -> Result<ByteSize, UnitError> {
     let (number, rest) = leading_number(text)?;
@@ -85,6 +98,46 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, UnitError> {
             return Ok(Duration::from_millis(total));
         }
         (number, rest) = leading_number(&rest[end..])?;
+    }
+}
+
+/// Writes a duration as [`parse_duration`] reads it, in the largest unit that fits.
+pub(crate) fn spell_duration(duration: Duration) -> String {
+    let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let unit = DURATIONS
+        .iter()
+        .rev()
+        .find(|(_, factor)| millis != 0 && millis.is_multiple_of(*factor));
+    unit.map_or_else(
+        || "0s".to_owned(),
+        |(name, factor)| format!("{}{name}", millis / factor),
+    )
+}
+
+/// The periods of rates, and the units of durations they are.
+const PERIODS: [(&str, u64); 6] = [
+    ("s", 1),
+    ("min", 60),
+    ("m", 60),
+    ("h", 3_600),
+    ("day", 86_400),
+    ("d", 86_400),
+];
+
+/// Reads `100/min`: the part before the slash, and the time.
+pub(crate) fn parse_per(text: &str) -> Result<(&str, Duration), RateError> {
+    let (amount, period) = text.split_once('/').ok_or(RateError::NoPeriod)?;
+    let found = PERIODS.iter().find(|(name, _)| *name == period.trim());
+    let (_, seconds) = found.ok_or(RateError::UnknownPeriod)?;
+    Ok((amount.trim(), Duration::from_secs(*seconds)))
+}
+
+/// Reads the number of a rate.
+pub(crate) fn parse_amount(text: &str) -> Result<u64, RateError> {
+    match leading_number(text) {
+        Ok((number, "")) => Ok(number),
+        Err(UnitError::TooLarge) => Err(RateError::TooLarge),
+        _ => Err(RateError::NotANumber),
     }
 }
 
@@ -148,6 +201,33 @@ mod tests {
         ] {
             assert_eq!(parse_size(text), expected.map(ByteSize), "{text:?}");
         }
+    }
+
+    #[test]
+    fn durations_print_as_they_are_written() {
+        for text in ["0s", "1ms", "1500ms", "30s", "5m", "90m", "1h", "7d"] {
+            assert_eq!(spell_duration(parse_duration(text).unwrap()), text);
+        }
+    }
+
+    #[test]
+    fn rates() {
+        let per = |seconds| Ok(("100", Duration::from_secs(seconds)));
+        for (text, expected) in [
+            ("100/s", per(1)),
+            ("100 / min", per(60)),
+            ("100/h", per(3_600)),
+            ("100/day", per(86_400)),
+            ("100", Err(RateError::NoPeriod)),
+            ("100/", Err(RateError::UnknownPeriod)),
+            ("100/week", Err(RateError::UnknownPeriod)),
+            ("100/10s", Err(RateError::UnknownPeriod)),
+        ] {
+            assert_eq!(parse_per(text), expected, "{text:?}");
+        }
+        assert_eq!(parse_amount("1000"), Ok(1_000));
+        assert_eq!(parse_amount("1.5"), Err(RateError::NotANumber));
+        assert_eq!(parse_amount("-1"), Err(RateError::NotANumber));
     }
 
     #[test]

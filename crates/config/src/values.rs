@@ -135,7 +135,7 @@ impl Setting for NonZeroU32 {
 }
 
 /// What to do about a text that should have had a unit: often its number is right.
-fn with_unit(text: &str, error: UnitError, units: &str, examples: &str) -> (String, String) {
+pub(crate) fn with_unit(text: &str, error: UnitError, units: &str, examples: &str) -> (String, String) {
     let remedy = match error {
         UnitError::NoUnit => {
             let first = units.split(", ").next().unwrap_or_default();
@@ -212,7 +212,7 @@ impl Setting for ByteSize {
     }
 }
 
-fn text_schema() -> Json {
+pub(crate) fn text_schema() -> Json {
     json!({ "type": ["string", "number", "boolean"] })
 }
 

@@ -41,7 +41,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let source = args.config.source();
     let mut config = source.load()?;
     if let Some(listen) = &args.listen {
-        config.listen = private_address(listen)?;
+        config.listen = listen_address(listen, &config)?;
     }
     logging::start(&config.telemetry)?;
     config
@@ -52,10 +52,10 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
 }
 
 /// An address from the command line, held to the rules of the configuration's.
-fn private_address(text: &str) -> Result<Listen, Failure> {
+fn listen_address(text: &str, config: &Config) -> Result<Listen, Failure> {
     let parsed = text.parse::<Listen>();
     parsed
-        .and_then(|listen| listen.check_private().map(|()| listen))
+        .and_then(|listen| listen.check_reach(config.identity.as_ref()).map(|()| listen))
         .map_err(|error| {
             Failure::new(format!("--listen: `{text}` {error}"), listen_remedy(error))
                 .code(exit::CONFIGURATION)

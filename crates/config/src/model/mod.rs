@@ -327,13 +327,11 @@ impl fmt::Debug for ModuleOptions {
 pub struct View {
     /// Its name: the last part of its URL.
     pub name: String,
-    /// What it shows and allows. Its patterns see prefixed names, before renaming.
+    /// What it shows and allows, and whom. Its patterns see prefixed names, before renaming; its roles exist.
     pub rules: ViewRules,
     /// New names of tools and prompts, by their prefixed names, in the order of the configuration. The new ones are
     /// distinct.
     pub rename: Vec<(String, String)>,
     /// What it is for, in words; clients see it.
     pub description: Option<String>,
-    /// Who sees it: whoever has one of these roles, each of which exists. `None`: everybody.
-    pub roles: Option<Vec<String>>,
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use gatepost_policy::{Access, Pattern};
+use gatepost_policy::{Access, Condition, Pattern};
 
 /// What somebody who has it may do. The patterns see names with their prefix, `server__tool`, and `server__uri` for
 /// resources.
@@ -18,8 +18,8 @@ pub struct Role {
     pub access: Access,
     /// The OAuth scopes that it needs, all of them.
     pub scopes: Vec<Arc<str>>,
-    /// When it allows, as a CEL expression.
-    pub when: Option<String>,
+    /// When it allows. `None`: always.
+    pub when: Option<Condition>,
     /// What it is for, in words.
     pub description: Option<String>,
 }
@@ -29,10 +29,10 @@ pub struct Role {
 pub struct Binding {
     /// The roles; each exists. Never empty.
     pub roles: Vec<Arc<str>>,
-    /// One of these people, by subject or verified mail address. `None`: whoever it is.
-    pub users: Option<Vec<Arc<str>>>,
-    /// A member of one of these groups. `None`: of any or none.
-    pub groups: Option<Vec<Arc<str>>>,
+    /// One of these people, by subject or verified mail address. Empty: whoever it is.
+    pub users: Vec<Arc<str>>,
+    /// A member of one of these groups. Empty: of any or none.
+    pub groups: Vec<Arc<str>>,
     /// Somebody of this tenant. `None`: of any or none.
     pub tenant: Option<Arc<str>>,
     /// Somebody for whom this issuer speaks: always there where `users` or `groups` are. `None`: whoever speaks for them.

@@ -1,0 +1,65 @@
+//! What is not wrong but should be known: a configuration that does less than it looks like.
+
+use crate::{
+    Config, Listen,
+    problem::Place,
+    reader::{Findings, join},
+};
+
+/// Where the sections stand that advice is about.
+pub(crate) struct Places {
+    pub(crate) listen: Place,
+    pub(crate) identity: Option<Place>,
+    /// Of each role, in the order of the configuration.
+    pub(crate) roles: Vec<Place>,
+}
+
+/// Warns of what `config` lacks.
+pub(crate) fn advise(config: &Config, places: &Places, findings: &mut Findings) {
+    let (Some(identity), Some(place)) = (&config.identity, &places.identity) else {
+        return;
+    };
+    if config.audit.is_none() {
+        let message = "tells callers apart, and nothing records what they do";
+        findings.warning(place, "identity", message, "add `audit: {}`");
+    }
+    if config.bindings.is_empty() && !identity.api_keys {
+        let message = "lets callers in who have no role, so that nobody may do anything";
+        findings.warning(place, "identity", message, "add `roles` and `bindings`");
+    } else if !identity.api_keys {
+        // A key may be made for any role.
+        for (role, place) in config.roles.iter().zip(&places.roles) {
+            if !config
+                .bindings
+                .iter()
+                .any(|binding| binding.roles.contains(&role.name))
+            {
+                let path = join("roles", &role.name);
+                findings.warning(
+                    place,
+                    &path,
+                    "nobody has it",
+                    "add it to `bindings`, or remove it",
+                );
+            }
+        }
+    }
+    if config.http.public_url.is_some() {
+        return;
+    }
+    if !config.listen.is_private() {
+        let message = "other machines can reach it, and without `http.public_url` it answers none but those that know it by \
+                       a name of `http.hosts`";
+        if config.http.hosts.is_empty() {
+            let remedy = "write the URL that clients use into `http.public_url`";
+            findings.warning(&places.listen, "listen", message, remedy);
+            return;
+        }
+    }
+    let loopback = matches!(config.listen, Listen::Tcp(_)) && config.listen.is_private();
+    if !identity.jwt.is_empty() && !loopback {
+        let message = "needs `http.public_url` to tell clients where they get a token (RFC 9728)";
+        let remedy = "write the URL that clients use into `http.public_url`";
+        findings.warning(place, "identity.jwt", message, remedy);
+    }
+}
