@@ -22,6 +22,7 @@ use tokio::sync::mpsc;
 
 use super::{
     CallError, Cause,
+    credential::Presented,
     incoming::{Events, Incoming, Source, Waiting, response_of},
     level::InUse,
     outgoing::{AsTask, Outgoing, Wish},
@@ -492,6 +493,7 @@ pub(super) struct Asked {
     log_level: Option<String>,
     conversation: Option<[u8; 16]>,
     principal: Option<Principal>,
+    personal: Option<Arc<Presented>>,
     headers: Vec<(HeaderName, HeaderValue)>,
     wish: Option<Arc<dyn Wish>>,
 }
@@ -507,6 +509,7 @@ impl Asked {
             log_level: out.log_level.map(str::to_owned),
             conversation: out.conversation,
             principal: out.principal.cloned(),
+            personal: out.personal.clone(),
             headers: out.headers.clone(),
             wish: out.wish.clone(),
         }
@@ -523,6 +526,7 @@ impl Asked {
             log_level: self.log_level.as_deref(),
             conversation: self.conversation,
             principal: self.principal.as_ref(),
+            personal: self.personal.clone(),
             headers: self.headers.clone(),
             params: Vec::new(),
             repeatable: false,

@@ -18,6 +18,7 @@ use super::{
     CallError, Cause,
     asking::{Asking, Clients, Owner},
     change::Announcer,
+    credential::Presented,
     facts::{Facts, can_be_asked},
     greet::{self, Answered, Greeting, NoGreeting, greet},
     http::{Endpoint, LegacySession, METHOD, PROTOCOL_VERSION, Reply, read_reply, version_header},
@@ -108,6 +109,7 @@ impl Connector {
         shared: &super::Context,
         context: &Waiting,
         announcer: &Announcer,
+        common: Option<&Arc<Presented>>,
     ) -> Way {
         match (&config.kind, module) {
             (
@@ -117,7 +119,7 @@ impl Connector {
                     headers,
                 },
                 _,
-            ) => match Endpoint::new(url, headers, &shared.tls, context.clone()) {
+            ) => match Endpoint::new(url, headers, &shared.tls, common.cloned(), context.clone()) {
                 Ok(endpoint) => Way::Url(endpoint, *transport),
                 Err(error) => Way::Broken(error.to_string()),
             },
@@ -131,14 +133,15 @@ impl Connector {
         }
     }
 
-    /// Greets a server behind a URL, whatever it speaks.
+    /// Greets a server behind a URL, whatever it speaks. A session that this opens is for `key`.
     pub(crate) async fn greet_url(
         &self,
         endpoint: &Endpoint,
         transport: Transport,
+        key: &Key,
     ) -> Result<Found, CallError> {
         if transport == Transport::Sse {
-            return self.open_sse(endpoint, &Key::default()).await.map(Found::OldSse);
+            return self.open_sse(endpoint, key).await.map(Found::OldSse);
         }
         let greeting = greet(
             self.era,
@@ -163,17 +166,11 @@ impl Connector {
         match self.within_start(greeting).await? {
             Ok(Greeting::Modern(version, result)) => Ok(Found::Modern(facts(version, result.as_ref()))),
             Ok(Greeting::Legacy(version, result, id)) => self
-                .establish(
-                    endpoint,
-                    version,
-                    facts(version, Some(&result)),
-                    id,
-                    &Key::default(),
-                )
+                .establish(endpoint, version, facts(version, Some(&result)), id, key)
                 .await
                 .map(Found::Legacy),
             Ok(Greeting::Unknown(status)) if transport == Transport::Auto => {
-                match self.open_sse(endpoint, &Key::default()).await {
+                match self.open_sse(endpoint, key).await {
                     Ok(session) => Ok(Found::OldSse(session)),
                     Err(error) => Err(self.context.error(
                         Cause::Handshake(format!(
@@ -192,10 +189,12 @@ impl Connector {
         }
     }
 
-    /// Opens a session for `key` on a server of known facts, or greets it on the way.
+    /// Opens a session for `key` on a server of known facts, or greets it on the way. `personal` is what the key's
+    /// credential is the fingerprint of.
     pub(crate) async fn open(
         &self,
         key: &Key,
+        personal: Option<&Arc<Presented>>,
         known: Option<Arc<Facts>>,
         old_sse: bool,
     ) -> Result<Arc<Session>, CallError> {
@@ -212,8 +211,9 @@ impl Connector {
                     .await
                     .map_err(|error| self.pipe_error(error))
             }
-            Way::Url(endpoint, _) if old_sse => self.open_sse(endpoint, key).await,
+            Way::Url(endpoint, _) if old_sse => self.open_sse(&endpoint.presenting(personal), key).await,
             Way::Url(endpoint, _) => {
+                let endpoint = &endpoint.presenting(personal);
                 let version = known.map_or(Version::LATEST_LEGACY, |facts| facts.version);
                 let body = greet::initialize(GREETING_ID, version, &key.capabilities, self.introduction(key));
                 let answer = self

@@ -3,12 +3,15 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use gatepost_config::{Config, ServerKind};
+use gatepost_config::{Config, Credential, ServerKind, ServerUrl};
 use gatepost_outbound::{system, trusting};
 use gatepost_process::Supervisor;
 use rustls::{ClientConfig, RootCertStore};
 
-use super::asking::Clients;
+use super::{
+    asking::Clients,
+    credential::{SecretUse, StoredTokens},
+};
 
 /// What servers need besides their own configuration; made once.
 #[derive(Clone)]
@@ -23,6 +26,10 @@ pub(crate) struct Context {
     pub(crate) info: Bytes,
     /// The clients that can be asked outside a call.
     pub(crate) clients: Option<Arc<dyn Clients>>,
+    /// What principals have stored for servers.
+    pub(crate) stored: Option<Arc<dyn StoredTokens>>,
+    /// Who hears of every use of a secret.
+    pub(crate) uses: Option<Arc<dyn SecretUse>>,
 }
 
 /// Why the gate cannot talk to servers at all.
@@ -42,7 +49,7 @@ impl Context {
     ) -> Result<Self, ContextError> {
         // Reading the system's certificates opens some 150 files: longer than all the rest of a start takes.
         let needs_roots = config.servers.iter().any(|server| match &server.kind {
-            ServerKind::Url { url, .. } => url.uri().scheme_str() == Some("https"),
+            ServerKind::Url { url, .. } => is_secure(url) || server.credentials.iter().any(asks_securely),
             ServerKind::Module { .. } | ServerKind::Command { .. } => false,
         });
         Ok(Self {
@@ -55,8 +62,18 @@ impl Context {
             max_response: config.http.max_response.0,
             info: own_info(),
             clients: Some(clients),
+            stored: None,
+            uses: None,
         })
     }
+}
+
+fn is_secure(url: &ServerUrl) -> bool {
+    url.uri().scheme_str() == Some("https")
+}
+
+fn asks_securely(credential: &Credential) -> bool {
+    matches!(credential, Credential::ClientCredentials(settings) if is_secure(&settings.token_url))
 }
 
 /// The gate's own `clientInfo`.

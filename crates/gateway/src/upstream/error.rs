@@ -63,12 +63,36 @@ pub enum Cause {
     /// The server's session is gone and belonged to one client, who must start anew.
     #[error("no longer has this client's session and what it held; send `initialize` to begin a new one")]
     SessionGone,
+    /// There is nothing to present to the server, or it cannot be had; the server was not asked.
+    #[error("was not asked: {0}")]
+    NoCredential(String),
     /// Every place in the pool is taken.
     #[error("is busy: {0}")]
     Busy(String),
     /// The gate is shutting down.
     #[error("is being stopped")]
     Stopping,
+}
+
+impl CallError {
+    /// The same, with `edit` applied to what others said or may have said.
+    pub(crate) fn edited(mut self, edit: impl FnOnce(String) -> String) -> Self {
+        match &mut self.cause {
+            Cause::Unreachable(text)
+            | Cause::NotStarted(text)
+            | Cause::Ended(text)
+            | Cause::Nonsense(text)
+            | Cause::Http { detail: text, .. }
+            | Cause::Handshake(text)
+            | Cause::Violation(text)
+            | Cause::NotOffered(text)
+            | Cause::BeyondClient(text)
+            | Cause::NoCredential(text)
+            | Cause::Busy(text) => *text = edit(std::mem::take(text)),
+            Cause::Timeout(_) | Cause::TooLarge { .. } | Cause::SessionGone | Cause::Stopping => {}
+        }
+        self
+    }
 }
 
 fn seconds(duration: Duration) -> String {

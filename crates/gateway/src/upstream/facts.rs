@@ -63,6 +63,14 @@ impl Facts {
         }
     }
 
+    /// What of this is about the server, not about whom it was said to.
+    pub(crate) fn impersonal(&self) -> Self {
+        Self {
+            capabilities: self.capabilities.clone(),
+            ..Self::bare(self.version)
+        }
+    }
+
     /// From the result of `server/discover` or `initialize`.
     pub(crate) fn of(version: Version, result: &Response) -> Self {
         let raw = result.raw();

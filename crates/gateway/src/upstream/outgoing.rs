@@ -14,6 +14,7 @@ use gatepost_protocol::{
 };
 use http::{HeaderName, HeaderValue};
 
+use super::credential::Presented;
 use crate::bridge::replay::Input;
 
 /// Whether the client said that it wants no answer any more.
@@ -52,6 +53,8 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) conversation: Option<[u8; 16]>,
     /// Who asks; `None`: the gate itself.
     pub(crate) principal: Option<&'a Principal>,
+    /// What is the caller's own to present, where there is such a thing.
+    pub(crate) personal: Option<Arc<Presented>>,
     /// Headers that travel along: the trace context, and `Mcp-Param-*` for a modern server.
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
     /// `Mcp-Param-*` for a modern server over HTTP.

@@ -6,7 +6,7 @@ use gatepost_protocol::{envelope::Notification, version::Era};
 use http::{HeaderName, HeaderValue};
 
 use super::{
-    CallError, Incoming,
+    Asker, CallError, Incoming,
     outgoing::{AsTask, Outgoing, Wish},
     polled::wants_task,
     server::{Server, TellAs},
@@ -50,7 +50,7 @@ impl Server {
         permitted: &Permitted,
         task: AsTask,
     ) -> Result<Incoming, CallError> {
-        let mut out = Self::outgoing(permitted, task);
+        let mut out = self.outgoing(permitted, task)?;
         if let Some(wanted) = permitted.header_params()
             && self.known().is_some_and(|facts| facts.era() == Era::Modern)
         {
@@ -63,10 +63,15 @@ impl Server {
         self.send(&out).await
     }
 
-    pub(super) fn outgoing(permitted: &Permitted, task: AsTask) -> Outgoing<'_> {
+    pub(super) fn outgoing<'a>(
+        &self,
+        permitted: &'a Permitted,
+        task: AsTask,
+    ) -> Result<Outgoing<'a>, CallError> {
         let client = permitted.client();
         let wish: Arc<dyn Wish> = Arc::<Cancellation>::clone(permitted.cancellation());
-        Outgoing {
+        let personal = self.personal(Asker::of(client, permitted.inbound().headers()))?;
+        Ok(Outgoing {
             request: permitted.request(),
             name: permitted.original_name(),
             version: client.version,
@@ -74,7 +79,8 @@ impl Server {
             info: client.info.as_ref(),
             log_level: client.log_level.map(gatepost_protocol::logging::LogLevel::as_str),
             conversation: client.conversation.map(|conversation| *conversation.bytes()),
-            principal: Some(&client.principal),
+            principal: Some(client.principal()),
+            personal,
             headers: permitted
                 .trace()
                 .parts()
@@ -85,7 +91,7 @@ impl Server {
             task,
             input: permitted.input(),
             wish: Some(wish),
-        }
+        })
     }
 
     /// Passes on a client's notification, on that client's own session with the server only: one that was made for its
@@ -94,7 +100,7 @@ impl Server {
         let whose = TellAs {
             capabilities: &client.capabilities,
             info: client.info.as_ref(),
-            principal: &client.principal,
+            principal: client.principal(),
             conversation: client.conversation.map(|conversation| *conversation.bytes()),
         };
         self.tell(whose, notification).await;

@@ -98,7 +98,7 @@ impl Server {
         let pause = response.result_member("pollIntervalMs");
         let mut polled = Box::new(Polled {
             server: Arc::clone(permitted.server()),
-            asked: Asked::of(&Self::outgoing(permitted, AsTask::Extension)),
+            asked: Asked::of(&self.outgoing(permitted, AsTask::Extension)?),
             id: id.of(raw).to_vec(),
             pause: pause
                 .and_then(|span| pause_of(span.of(raw)))

@@ -18,7 +18,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::{CallError, Cause};
+use super::{CallError, Cause, credential::Fingerprint};
 
 /// What a session was opened for; calls of another key must not use it (`eras.md` 4: a server that learned A's roots must
 /// not serve B).
@@ -30,6 +30,10 @@ pub(crate) struct Key {
     pub(crate) info: Option<Bytes>,
     /// Whose it is, where that matters.
     pub(crate) principal: Option<Principal>,
+    /// Which tenant's it is, with `isolation: tenant`, where it is nobody's in particular.
+    pub(crate) tenant: Option<Arc<str>>,
+    /// What of its caller's own it was opened with.
+    pub(crate) credential: Option<Fingerprint>,
     /// Whose conversation it is, with `isolation: session`.
     pub(crate) conversation: Option<[u8; 16]>,
 }
@@ -207,11 +211,16 @@ impl<S: Pooled> Pool<S> {
 
     /// The live session for `key`, without waiting and without a lease.
     pub(crate) fn peek(&self, key: &Key) -> Option<Arc<S>> {
+        self.peek_any(|other| other == key)
+    }
+
+    /// The same, for the first key that `is` one that is looked for.
+    pub(crate) fn peek_any(&self, is: impl Fn(&Key) -> bool) -> Option<Arc<S>> {
         let entries = self.lock();
         entries
             .list
             .iter()
-            .filter(|entry| entry.key == *key)
+            .filter(|entry| is(&entry.key))
             .find_map(|entry| entry.ready().filter(|s| s.alive()).cloned())
     }
 

@@ -24,9 +24,10 @@ use gatepost_protocol::{
 use tokio::sync::{Notify, Semaphore, broadcast};
 
 use super::{
-    CallError, Cause, Context, awaited,
+    Asker, CallError, Cause, Context, awaited,
     change::{Announcer, Change},
     connect::{Connector, Found, Way},
+    credential::{Credentials, Presented},
     facts::{Facts, can_be_asked, is_implementation, offered},
     health::{Guard, Health, HealthState, Pulse},
     http::ModernServer,
@@ -45,6 +46,7 @@ pub struct Server {
     config: gatepost_config::Server,
     pub(super) context: Waiting,
     info: Bytes,
+    pub(super) credentials: Credentials,
     pub(super) connector: Arc<Connector>,
     pub(super) pool: Arc<Pool<Session>>,
     /// What it said when it was greeted last.
@@ -90,7 +92,8 @@ impl Server {
             limit: shared.max_response,
         };
         let announcer = Announcer::new();
-        let way = Connector::way(config, module, shared, &context, &announcer);
+        let credentials = Credentials::new(config, &name, shared);
+        let way = Connector::way(config, module, shared, &context, &announcer, credentials.common());
         let connector = Arc::new(Connector::new(
             way,
             config,
@@ -108,6 +111,7 @@ impl Server {
             config: config.clone(),
             context,
             info: shared.info.clone(),
+            credentials,
             connector,
             facts: ArcSwapOption::empty(),
             manner: ArcSwapOption::empty(),
@@ -146,12 +150,25 @@ impl Server {
         &self.config
     }
 
+    /// What is `asker`'s own to present here; `None`: it is let in as everybody is.
+    pub(super) fn personal(&self, asker: Asker<'_>) -> Result<Option<Arc<Presented>>, CallError> {
+        if self.credentials.may_be_personal() {
+            self.credentials.resolve(asker)
+        } else {
+            Ok(None)
+        }
+    }
+
     /// Sends a call and gives what comes back as soon as there is something.
     pub(super) async fn send(&self, out: &Outgoing<'_>) -> Result<Incoming, CallError> {
         let permit = match &self.concurrency {
             None => None,
             Some(places) => Some(self.place(places).await?),
         };
+        if out.personal.is_none() && self.credentials.are_personal() {
+            return Err(self.credentials.nothing_of_the_gates());
+        }
+        self.credentials.note_use(out.personal.as_ref(), out.principal);
         let guard = self.pulse.begin(permit);
         let mut outcome = self.send_once(out).await;
         if self.must_greet_again(&outcome) {
@@ -164,11 +181,28 @@ impl Server {
                 outcome = again;
             }
         }
-        match &outcome {
-            Ok(_) => self.pulse.well(),
-            Err(error) => self.pulse.ill(error),
+        match outcome {
+            Ok(incoming) => {
+                self.pulse.well();
+                Ok(guarded(incoming, guard))
+            }
+            Err(error) => {
+                let error = self.cleaned(error, out.personal.as_ref());
+                // What one caller has to present says nothing of the server.
+                if out.personal.is_none() || !is_refusal(&error) {
+                    self.pulse.ill(&error);
+                }
+                Err(error)
+            }
         }
-        outcome.map(|incoming| guarded(incoming, guard))
+    }
+
+    /// An error without the secrets that the server was sent.
+    fn cleaned(&self, error: CallError, personal: Option<&Arc<Presented>>) -> CallError {
+        match &self.connector.way {
+            Way::Url(endpoint, _) => error.edited(|text| endpoint.cleaned(text, personal)),
+            _ => error,
+        }
     }
 
     /// Rare, so it must not make room in every call's future (and on every worker's stack).
@@ -223,7 +257,7 @@ impl Server {
         if *self.stopping.borrow() {
             return Err(self.context.error(Cause::Stopping, true));
         }
-        let facts = self.greet().await?;
+        let facts = self.greet(out.personal.as_ref()).await?;
         if let Some(manner) = self.manner.load_full()
             && let Manner::Modern(server) = &*manner
         {
@@ -265,7 +299,7 @@ impl Server {
     }
 
     async fn send_on_session(&self, out: &Outgoing<'_>, key: &Key, how: Use) -> Result<Incoming, CallError> {
-        let lease = self.lease(key, how).await?;
+        let lease = self.lease(key, how, out.personal.as_ref()).await?;
         let exclusive = how == Use::Exclusive;
         let level = match out.log_level.and_then(LogLevel::parse) {
             None => None,
@@ -280,14 +314,24 @@ impl Server {
         session::call(lease, exclusive, level, out, &self.context).await
     }
 
-    /// A session for `key`; waits for a free one within the server's `timeout`, for a starting one within
-    /// `start_timeout`.
-    pub(super) async fn lease(&self, key: &Key, how: Use) -> Result<Lease<Session>, CallError> {
+    /// A session for `key`, whose credential is the fingerprint of `personal`; waits for a free one within the server's
+    /// `timeout`, for a starting one within `start_timeout`.
+    pub(super) async fn lease(
+        &self,
+        key: &Key,
+        how: Use,
+        personal: Option<&Arc<Presented>>,
+    ) -> Result<Lease<Session>, CallError> {
         let start = || -> super::pool::Starting<Session> {
             let (server, key, context) = (Weak::clone(&self.me), key.clone(), self.context.clone());
+            let personal = personal.cloned();
             Box::pin(async move {
                 let gone = || context.error(Cause::Stopping, true);
-                server.upgrade().ok_or_else(gone)?.open(&key).await
+                server
+                    .upgrade()
+                    .ok_or_else(gone)?
+                    .open(&key, personal.as_ref())
+                    .await
             })
         };
         let patience = self.context.silence.max(self.config.start_timeout);
@@ -303,9 +347,10 @@ impl Server {
         }
     }
 
-    async fn open(&self, key: &Key) -> Result<Arc<Session>, CallError> {
+    async fn open(&self, key: &Key, personal: Option<&Arc<Presented>>) -> Result<Arc<Session>, CallError> {
         let old_sse = matches!(self.manner.load().as_deref(), Some(Manner::OldSse));
-        let session = match self.connector.open(key, self.known(), old_sse).await {
+        self.credentials.note_use(personal, key.principal.as_ref());
+        let session = match self.connector.open(key, personal, self.known(), old_sse).await {
             Ok(session) => session,
             Err(error) => {
                 // It no longer takes the handshake it took: perhaps it is another server by now.
@@ -315,7 +360,7 @@ impl Server {
                 return Err(error);
             }
         };
-        self.learned(Arc::clone(&session.facts));
+        self.learned(&session.facts, personal.is_some());
         if *key == Key::default() {
             if self.connected_before.swap(true, Relaxed) {
                 self.announcer.announce(Change::Reconnected);
@@ -337,7 +382,8 @@ impl Server {
             return (Key::default(), Use::Shared);
         };
         let isolation = self.config.isolation;
-        let personal = !capabilities.is_empty() || !matches!(isolation, Isolation::Shared | Isolation::Tenant);
+        let credential = out.personal.as_ref().and_then(|own| own.owner.as_ref());
+        let personal = self.is_personal(&capabilities) || credential.is_some();
         let conversation = out.conversation.filter(|_| isolation == Isolation::Session);
         let info = introduced(out.info, &capabilities, conversation);
         let how = if !can_be_asked(&capabilities) || conversation.is_some() {
@@ -355,11 +401,25 @@ impl Server {
             Key {
                 capabilities,
                 info,
+                // A principal belongs to a tenant, so that both would say the same.
+                tenant: (!personal && isolation == Isolation::Tenant)
+                    .then(|| principal.tenant().map(Arc::from))
+                    .flatten(),
                 principal: personal.then(|| principal.clone()),
+                credential: credential.map(|(_, fingerprint)| *fingerprint),
                 conversation,
             },
             how,
         )
+    }
+
+    /// Whether a session with these capabilities is for one principal.
+    fn is_personal(&self, capabilities: &Bytes) -> bool {
+        !capabilities.is_empty()
+            || match self.config.isolation {
+                Isolation::Shared | Isolation::Tenant => false,
+                Isolation::Principal | Isolation::Session => true,
+            }
     }
 
     fn offer(&self, capabilities: &Bytes, version: Version) -> Bytes {
@@ -414,6 +474,7 @@ impl Server {
             log_level: None,
             conversation: None,
             principal: None,
+            personal: None,
             headers: Vec::new(),
             params: Vec::new(),
             repeatable: request
@@ -427,11 +488,14 @@ impl Server {
 
     /// What the server says of itself; greets it if that has not been done.
     pub(crate) async fn facts(&self) -> Result<Arc<Facts>, CallError> {
-        let greeted = self.greet().await;
-        if let Err(error) = &greeted {
-            self.pulse.ill(error);
-        }
-        greeted
+        let greeted = self.greet(None).await;
+        greeted.map_err(|error| {
+            let error = self.cleaned(error, None);
+            if !self.credentials.are_personal() {
+                self.pulse.ill(&error);
+            }
+            error
+        })
     }
 
     /// What is known of it, without waiting.
@@ -454,15 +518,18 @@ impl Server {
         self.manner.load_full()
     }
 
-    async fn greet(&self) -> Result<Arc<Facts>, CallError> {
+    async fn greet(&self, personal: Option<&Arc<Presented>>) -> Result<Arc<Facts>, CallError> {
         match self.known() {
             Some(facts) => Ok(facts),
             // Rare and large, so it must not make room in every call's future (and on every worker's stack).
-            None => Box::pin(self.greet_first()).await,
+            None => Box::pin(self.greet_first(personal)).await,
         }
     }
 
-    async fn greet_first(&self) -> Result<Arc<Facts>, CallError> {
+    async fn greet_first(&self, personal: Option<&Arc<Presented>>) -> Result<Arc<Facts>, CallError> {
+        if personal.is_none() && self.credentials.are_personal() {
+            return Err(self.credentials.nothing_of_the_gates());
+        }
         let _one_at_a_time = tokio::time::timeout(self.config.start_timeout, self.greeting.lock())
             .await
             .map_err(|_| {
@@ -473,10 +540,21 @@ impl Server {
             return Ok(facts);
         }
         let Way::Url(endpoint, transport) = &self.connector.way else {
-            let lease = self.lease(&Key::default(), Use::Shared).await?;
+            let lease = self.lease(&Key::default(), Use::Shared, None).await?;
             return Ok(Arc::clone(&lease.session().facts));
         };
-        let found = self.connector.greet_url(endpoint, *transport).await?;
+        // Whoever comes first greets it; what only its own session is told stays with that.
+        let owner = personal.and_then(|own| own.owner.as_ref());
+        let key = Key {
+            principal: owner.map(|(principal, _)| principal.clone()),
+            credential: owner.map(|(_, fingerprint)| *fingerprint),
+            ..Key::default()
+        };
+        self.credentials.note_use(personal, key.principal.as_ref());
+        let found = self
+            .connector
+            .greet_url(&endpoint.presenting(personal), *transport, &key)
+            .await?;
         let (manner, facts, session) = match found {
             Found::Modern(facts) => {
                 let server = ModernServer::new(endpoint.clone(), self.announcer.clone());
@@ -486,20 +564,32 @@ impl Server {
             Found::OldSse(session) => (Manner::OldSse, Arc::clone(&session.facts), Some(session)),
         };
         self.manner.store(Some(Arc::new(manner)));
-        self.learned(Arc::clone(&facts));
+        self.learned(&facts, personal.is_some());
         if let Some(session) = session {
-            self.connected_before.store(true, Relaxed);
-            self.pool.adopt(Key::default(), session);
+            if personal.is_none() {
+                self.connected_before.store(true, Relaxed);
+            }
+            self.pool.adopt(key, session);
         }
         self.stirred.notify_waiters();
         Ok(facts)
     }
 
-    fn learned(&self, facts: Arc<Facts>) {
+    /// Keeps what the server says of itself; of what it said to one caller only what is the same for all.
+    fn learned(&self, facts: &Arc<Facts>, personal: bool) {
         let before = self.facts.load_full();
-        if before.as_ref().is_none_or(|before| **before != *facts) {
+        let news = match &before {
+            None => true,
+            Some(before) if personal => before.version != facts.version,
+            Some(before) => before != facts,
+        };
+        if news {
             tracing::info!(target: "gatepost::server", server = &*self.name, version = %facts.version, "greeted");
-            self.facts.store(Some(facts));
+            self.facts.store(Some(if personal {
+                Arc::new(facts.impersonal())
+            } else {
+                Arc::clone(facts)
+            }));
         }
         self.pulse.well();
     }
@@ -519,18 +609,26 @@ impl Server {
         let conversation = out
             .conversation
             .filter(|_| self.config.isolation == Isolation::Session);
-        let personal =
-            !capabilities.is_empty() || !matches!(self.config.isolation, Isolation::Shared | Isolation::Tenant);
-        if !personal {
+        if !self.is_personal(&capabilities) {
             return;
         }
         let key = Key {
             info: introduced(out.info, &capabilities, conversation),
             capabilities,
+            tenant: None,
             principal: Some(out.principal.clone()),
+            credential: None,
             conversation,
         };
-        if let Some(session) = self.pool.peek(&key)
+        // Whatever its caller has presented since.
+        let is_its = |other: &Key| {
+            *other
+                == Key {
+                    credential: other.credential,
+                    ..key.clone()
+                }
+        };
+        if let Some(session) = self.pool.peek_any(is_its)
             && let Err(error) = session.send(notification.raw().clone(), &self.context).await
         {
             tracing::debug!(%error, "a notification was not delivered");
@@ -602,6 +700,17 @@ fn was_lost(outcome: &Result<Incoming, CallError>) -> bool {
                 },
             ..
         })
+    )
+}
+
+/// Whether a server does not take what it was presented with.
+fn is_refusal(error: &CallError) -> bool {
+    matches!(
+        error.cause,
+        Cause::Http {
+            status: 401 | 403,
+            ..
+        }
     )
 }
 

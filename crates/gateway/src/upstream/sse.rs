@@ -31,7 +31,7 @@ pub(crate) async fn connect(
             return Err(context.error(
                 Cause::Http {
                     status: status.as_u16(),
-                    detail,
+                    detail: endpoint.cleaned(detail, None),
                 },
                 true,
             ));

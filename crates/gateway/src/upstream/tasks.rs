@@ -13,7 +13,7 @@ use gatepost_protocol::{
 };
 
 use super::{
-    CallError,
+    Asker, CallError,
     incoming::Waiting,
     outgoing::{AsTask, Outgoing},
     pool::{Lease, Use},
@@ -38,14 +38,15 @@ impl Server {
     /// if the server tells of none of them.
     pub(crate) async fn hear_tasks(
         &self,
+        asker: Asker<'_>,
         client: &Client,
         listen: &Request,
         ids: impl Iterator<Item = &str> + Send,
     ) -> Result<Option<TaskNotices>, CallError> {
-        let facts = self.facts().await?;
-        if facts.era() != Era::Modern {
+        // Whoever has a task here has greeted it.
+        let Some(facts) = self.known().filter(|facts| facts.era() == Era::Modern) else {
             return Ok(None);
-        }
+        };
         let ids: Vec<Vec<u8>> = ids.map(json::quote).collect();
         let filter = ObjectWriter::new()
             .raw("taskIds", &[b"[", &ids.join(&b',')[..], b"]"].concat())
@@ -62,7 +63,8 @@ impl Server {
             info: client.info.as_ref(),
             log_level: None,
             conversation: client.conversation.map(|conversation| *conversation.bytes()),
-            principal: Some(&client.principal),
+            principal: Some(client.principal()),
+            personal: self.personal(asker)?,
             headers: Vec::new(),
             params: Vec::new(),
             repeatable: true,
@@ -75,7 +77,9 @@ impl Server {
             Some(Manner::Modern(server)) => (Line::Http(server), None),
             _ => {
                 // The process that the client's calls are made on: another one does not know their tasks.
-                let lease = self.lease(&self.key(&out, &facts).0, Use::Shared).await?;
+                let lease = self
+                    .lease(&self.key(&out, &facts).0, Use::Shared, out.personal.as_ref())
+                    .await?;
                 let Link::Pipe(pipe) = &lease.session().link else {
                     return Ok(None);
                 };

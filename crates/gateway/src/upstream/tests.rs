@@ -36,12 +36,14 @@ use tokio::{
 use super::{
     CallError, Cause, Change, Clients, Context, Incoming, Server,
     context::own_info,
+    credential::Presented,
     incoming::{Events, response_of},
     outgoing::{AsTask, Outgoing},
 };
 use crate::{Module, Serving};
 
 mod asking;
+mod credential;
 mod flood;
 mod ids;
 mod level;
@@ -271,6 +273,8 @@ fn server_for(
         max_response,
         info: own_info(),
         clients,
+        stored: None,
+        uses: None,
     };
     Server::new(&config.servers[0], module, &context)
 }
@@ -282,6 +286,7 @@ struct Caller {
     version: Version,
     conversation: Option<[u8; 16]>,
     principal: Principal,
+    personal: Option<Arc<Presented>>,
     info: Option<Bytes>,
     log_level: Option<&'static str>,
     repeatable: bool,
@@ -299,6 +304,7 @@ impl Caller {
             version: Version::V2025_11_25,
             conversation: None,
             principal: Principal::local(),
+            personal: None,
             info: None,
             log_level: None,
             repeatable: false,
@@ -322,6 +328,7 @@ impl Caller {
             log_level: self.log_level,
             conversation: self.conversation,
             principal: Some(&self.principal),
+            personal: self.personal.clone(),
             headers: vec![("traceparent".parse().unwrap(), "00-a-b-01".parse().unwrap())],
             params: vec![("mcp-param-x".parse().unwrap(), "1".parse().unwrap())],
             repeatable: self.repeatable,

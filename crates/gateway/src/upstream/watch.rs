@@ -50,6 +50,10 @@ impl Server {
     }
 
     async fn watch_on(&self) {
+        if self.credentials.are_personal() {
+            // The gate has no business there by itself.
+            return std::future::pending().await;
+        }
         let remote = matches!(self.connector.way, Way::Url(..));
         let mut failures = 0u32;
         let mut lost = false;
@@ -99,7 +103,7 @@ impl Server {
         {
             return self.hear(Line::Http(server), &facts, &mut None, lost).await;
         }
-        let lease = self.lease(&Key::default(), Use::Shared).await?;
+        let lease = self.lease(&Key::default(), Use::Shared, None).await?;
         let session = Arc::clone(lease.session());
         match &session.link {
             Link::Http(http) => {
@@ -288,7 +292,7 @@ impl Server {
         if !keep {
             *lease = None;
         } else if lease.is_none() {
-            let fresh = self.lease(&Key::default(), Use::Shared).await?;
+            let fresh = self.lease(&Key::default(), Use::Shared, None).await?;
             let same = matches!(&fresh.session().link, Link::Pipe(other) if Arc::ptr_eq(pipe, other));
             *lease = Some(fresh);
             return Ok(same);
@@ -321,6 +325,11 @@ impl Server {
     /// Watches a resource. Counted: the server hears of the first watcher and of the last that leaves. Returns when the
     /// server has agreed; given up before, nothing is watched.
     pub(crate) async fn subscribe(&self, uri: &str) -> Result<(), CallError> {
+        if self.credentials.may_be_personal() {
+            // It would be watched with the gate's credential, and could tell of what the caller may not see.
+            let text = "watching resources where callers have credentials of their own".to_owned();
+            return Err(self.context.error(Cause::NotOffered(text), true));
+        }
         let facts = self.facts().await?;
         let mut subscriptions = self.subscriptions.lock().await;
         if facts.era() == Era::Legacy && !subscriptions.contains_key(uri) {

@@ -16,7 +16,7 @@ const ROOM: usize = 384;
 pub struct Opening(Vec<u8>);
 
 /// A request that is being written. Its values cannot break out of their lines: a [`HeaderValue`] holds no line end.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Request {
     head: Vec<u8>,
     /// Where the fields of this request begin.

@@ -3,13 +3,18 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use gatepost_config::{Secret, ServerUrl};
 use gatepost_outbound::{BadUrl, HttpClient, HttpError, Opening, Request, Response};
 use gatepost_protocol::version::Version;
-use http::{HeaderName, HeaderValue, Method, Uri, header, uri::PathAndQuery};
+use http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header, uri::PathAndQuery};
 use rustls::ClientConfig;
 
-use super::super::{CallError, Cause, incoming::Waiting};
+use super::super::{
+    CallError, Cause,
+    credential::{Form, Presented, Scrub, TokenSource},
+    incoming::Waiting,
+};
 
 pub(crate) const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 pub(crate) const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
@@ -24,6 +29,8 @@ pub(crate) struct Endpoint {
     fixed: Arc<Fixed>,
     /// `Host`.
     host: HeaderValue,
+    /// What lets its requests in, unless a request brings something of its caller's.
+    presented: Option<Arc<Presented>>,
     pub(crate) context: Waiting,
 }
 
@@ -38,11 +45,12 @@ struct Fixed {
 }
 
 impl Endpoint {
-    /// The endpoint at `url`; `headers` come from the configuration.
+    /// The endpoint at `url`; `headers` come from the configuration, `presented` is what everybody gets there.
     pub(crate) fn new(
         url: &ServerUrl,
         headers: &[(HeaderName, Secret)],
         tls: &Arc<ClientConfig>,
+        presented: Option<Arc<Presented>>,
         context: Waiting,
     ) -> Result<Self, BadUrl> {
         let client = HttpClient::new(url.uri(), tls)?;
@@ -63,6 +71,7 @@ impl Endpoint {
             client,
             fixed: Arc::new(Fixed::new(path_of(url.uri()), &host, headers)),
             host,
+            presented,
             context,
         })
     }
@@ -74,6 +83,15 @@ impl Endpoint {
             fixed: Arc::new(fixed),
             ..self.clone()
         }
+    }
+
+    /// The same server for the requests of one caller, where it has something of its own to present.
+    pub(crate) fn presenting(&self, personal: Option<&Arc<Presented>>) -> Self {
+        let mut endpoint = self.clone();
+        if let Some(personal) = personal {
+            endpoint.presented = Some(Arc::clone(personal));
+        }
+        endpoint
     }
 
     /// What the configured URL is, without its origin.
@@ -103,11 +121,79 @@ impl Endpoint {
 
     /// Sends a request and gives the response when its head is there.
     pub(crate) async fn send(&self, request: Request) -> Result<Response, CallError> {
-        self.context.within(self.send_patiently(request)).await?
+        self.send_as(request, None).await
+    }
+
+    /// As [`Endpoint::send`], with what is the caller's own instead of what everybody gets.
+    pub(crate) async fn send_as(
+        &self,
+        request: Request,
+        personal: Option<&Arc<Presented>>,
+    ) -> Result<Response, CallError> {
+        let presented = personal.or(self.presented.as_ref());
+        self.context
+            .within(self.send_presenting(request, presented))
+            .await?
     }
 
     /// As [`Endpoint::send`], for a caller that minds the time itself.
-    pub(crate) async fn send_patiently(&self, mut request: Request) -> Result<Response, CallError> {
+    pub(crate) async fn send_patiently(&self, request: Request) -> Result<Response, CallError> {
+        self.send_presenting(request, self.presented.as_ref()).await
+    }
+
+    async fn send_presenting(
+        &self,
+        mut request: Request,
+        presented: Option<&Arc<Presented>>,
+    ) -> Result<Response, CallError> {
+        match presented.map(|presented| &presented.form) {
+            None => {}
+            Some(Form::Fields(fields)) => {
+                for (name, value) in fields {
+                    request.field(name, value);
+                }
+            }
+            // Large, and not for every server: kept out of every call's future, and of its type.
+            Some(Form::Token(tokens)) => {
+                let sending: BoxFuture<'_, _> = Box::pin(self.send_with_token(request, tokens));
+                return sending.await;
+            }
+        }
+        self.send_completed(request).await
+    }
+
+    /// With a token that the gate gets for itself. A 401 says that the server did nothing, and perhaps that the token was
+    /// taken back: it gets another one, once.
+    async fn send_with_token(&self, request: Request, tokens: &TokenSource) -> Result<Response, CallError> {
+        let (again, mut request) = (request.clone(), request);
+        let none = |why| self.context.error(Cause::NoCredential(why), true);
+        let token = tokens.token().await.map_err(none)?;
+        request.field(&header::AUTHORIZATION, &token.field);
+        let response = self.send_completed(request).await?;
+        if response.status != StatusCode::UNAUTHORIZED {
+            return Ok(response);
+        }
+        drop(response);
+        tokens.refused(&token);
+        let token = tokens.token().await.map_err(none)?;
+        let mut request = again;
+        request.field(&header::AUTHORIZATION, &token.field);
+        self.send_completed(request).await
+    }
+
+    /// A text that the server had a part in, without the secrets that it was sent.
+    pub(crate) fn cleaned(&self, text: String, personal: Option<&Arc<Presented>>) -> String {
+        let mut scrub = Scrub::new(text);
+        for presented in [personal, self.presented.as_ref()].into_iter().flatten() {
+            scrub = scrub.of(presented);
+        }
+        for (_, value) in &self.fixed.headers {
+            scrub = scrub.of_field(value);
+        }
+        scrub.finish()
+    }
+
+    async fn send_completed(&self, mut request: Request) -> Result<Response, CallError> {
         for (name, value) in &self.fixed.headers {
             request.default_field(name, value);
         }

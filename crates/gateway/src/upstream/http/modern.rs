@@ -45,7 +45,10 @@ impl ModernServer {
     pub(crate) async fn call(&self, out: &Outgoing<'_>, version: Version) -> Result<Incoming, CallError> {
         let id = self.next.fetch_add(1, Relaxed);
         let context = &self.endpoint.context;
-        let response = self.endpoint.send(self.request(out, version, id)).await?;
+        let response = self
+            .endpoint
+            .send_as(self.request(out, version, id), out.personal.as_ref())
+            .await?;
         match read_reply(response, context).await? {
             Reply::Response(status, response) => {
                 answering(response, id, status, context).map(Incoming::Whole)
@@ -80,7 +83,10 @@ impl ModernServer {
     pub(crate) async fn listen(&self, out: &Outgoing<'_>, version: Version) -> Result<Listening, CallError> {
         let id = self.next.fetch_add(1, Relaxed);
         let context = &self.endpoint.context;
-        let response = self.endpoint.send(self.request(out, version, id)).await?;
+        let response = self
+            .endpoint
+            .send_as(self.request(out, version, id), out.personal.as_ref())
+            .await?;
         match read_reply(response, context).await? {
             Reply::Events(body) => Ok(Listening {
                 events: EventStream::live(body, id, context.clone(), self.announcer.clone(), None),
@@ -140,7 +146,7 @@ pub(crate) fn failed(endpoint: &Endpoint, status: StatusCode, detail: String) ->
     endpoint.context.error(
         Cause::Http {
             status: status.as_u16(),
-            detail,
+            detail: endpoint.cleaned(detail, None),
         },
         untouched,
     )

@@ -51,7 +51,7 @@ fn asking(who: &str) -> Key {
         capabilities: Bytes::from_static(b"{\"roots\":{}}"),
         info: None,
         principal: Some(Principal::new("i", who)),
-        conversation: None,
+        ..Key::default()
     }
 }
 

@@ -1,0 +1,451 @@
+//! What the gate presents to a server so that it lets a call in, and on whose behalf.
+//!
+//! A server's credentials are a list; the first that applies to a caller is presented. What belongs to one caller (its own
+//! token, or one that it has stored) is *personal*: whatever was made with it, a session or a list, is that caller's. What
+//! belongs to the gate is the same for everybody, ends the list, and is fixed to the server's [`Endpoint`].
+//!
+//! A server gets what is configured for it and nothing else: personal credentials travel with the call that they were
+//! found for, to the one origin of the server, and redirects are not followed. Nothing here prints a secret.
+//!
+//! [`Endpoint`]: super::http::Endpoint
+
+use std::{fmt, sync::Arc};
+
+use aws_lc_rs::digest;
+use base64::{
+    Engine,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
+use gatepost_config::{Credential, Secret, Server};
+use gatepost_policy::{Method, Principal, Printable};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+use super::{CallError, Cause, Context};
+use crate::inbound::Client;
+
+mod scrub;
+mod token;
+
+pub(crate) use scrub::Scrub;
+pub(crate) use token::TokenSource;
+
+/// What sort of secret is presented, in the words of the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CredentialKind {
+    /// The caller's own token.
+    PassThrough,
+    /// What is stored for the caller.
+    Principal,
+    /// A token that the gate got for itself.
+    ClientCredentials,
+    /// Headers of the configuration.
+    Header,
+    /// A token of the configuration.
+    Bearer,
+    /// A user and password of the configuration.
+    Basic,
+}
+
+impl CredentialKind {
+    /// As it is called in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::PassThrough => "pass_through",
+            Self::Principal => "principal",
+            Self::ClientCredentials => "client_credentials",
+            Self::Header => "header",
+            Self::Bearer => "bearer",
+            Self::Basic => "basic",
+        }
+    }
+}
+
+impl fmt::Display for CredentialKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Hears of every use of a secret: once for each call that presents one, and for each session that is opened with one.
+pub trait SecretUse: Send + Sync {
+    /// `server` is presented with a secret of `kind`, on behalf of `principal`; `None`: the gate asks for itself. `name`
+    /// tells a kind's secrets apart, as far as that is no secret: the headers, or the gate's name with the issuer.
+    fn used(&self, server: &str, kind: CredentialKind, principal: Option<&Principal>, name: Option<&str>);
+}
+
+/// What principals have stored for servers.
+pub trait StoredTokens: Send + Sync {
+    /// What `principal` has stored for `server`. Called for every call to such a server: must not wait long.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read, in words without a secret.
+    fn token(&self, server: &str, principal: &Principal) -> Result<Option<Secret>, String>;
+}
+
+/// Who asks, and with what.
+#[derive(Clone, Copy)]
+pub(crate) struct Asker<'a> {
+    pub(crate) principal: &'a Principal,
+    /// The token that the caller was identified by. Never an API key, nor one that nobody has verified.
+    token: Option<&'a str>,
+}
+
+/// Tells what was made with one personal credential from what was made with another: a digest of whose it is and what it
+/// is. Kept in memory only.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Fingerprint([u8; 32]);
+
+/// A credential that was found for a call, or is the gate's own.
+pub(crate) struct Presented {
+    pub(crate) kind: CredentialKind,
+    /// What tells it from others of its kind, if that is no secret.
+    pub(crate) name: Option<Box<str>>,
+    pub(crate) form: Form,
+    /// Whose it is, unless it is the gate's own.
+    pub(crate) owner: Option<(Principal, Fingerprint)>,
+}
+
+/// How a credential is presented.
+pub(crate) enum Form {
+    /// As these fields.
+    Fields(Box<[(HeaderName, HeaderValue)]>),
+    /// As a bearer token that has to be got first.
+    Token(TokenSource),
+}
+
+/// A server's credentials.
+pub(crate) struct Credentials {
+    server: Arc<str>,
+    personal: Box<[Personal]>,
+    /// What everybody gets for whom there is nothing personal.
+    common: Option<Arc<Presented>>,
+    stored: Option<Arc<dyn StoredTokens>>,
+    uses: Option<Arc<dyn SecretUse>>,
+}
+
+enum Personal {
+    PassThrough { audience: Box<str> },
+    Stored,
+}
+
+// === impl Asker ===
+
+impl<'a> Asker<'a> {
+    /// The client of a request with these headers.
+    pub(crate) fn of(client: &'a Client, headers: &'a HeaderMap) -> Self {
+        Self {
+            principal: client.principal(),
+            token: verified(client).then(|| bearer(headers)).flatten(),
+        }
+    }
+
+    /// Somebody who has presented nothing that could be passed on.
+    #[cfg(test)]
+    pub(crate) fn plain(principal: &'a Principal) -> Self {
+        Self {
+            principal,
+            token: None,
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn with_token(principal: &'a Principal, token: &'a str) -> Self {
+        Self {
+            principal,
+            token: Some(token),
+        }
+    }
+}
+
+/// Whether the client was identified by a token of an issuer. An API key is the gate's own affair, and what somebody local
+/// presents has been verified by nobody.
+fn verified(client: &Client) -> bool {
+    client.caller.facts().method == Method::Jwt
+}
+
+/// The one `Authorization: Bearer` of a request.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let mut all = headers.get_all(header::AUTHORIZATION).iter();
+    let (Some(only), None) = (all.next(), all.next()) else {
+        return None;
+    };
+    let (scheme, token) = only.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+// === impl Presented ===
+
+impl Presented {
+    /// The secret itself, for as long as it is looked for in a message.
+    pub(crate) fn each_secret(&self, mut look: impl FnMut(&str)) {
+        match &self.form {
+            Form::Fields(fields) => {
+                for (_, value) in fields {
+                    if let Ok(value) = value.to_str() {
+                        look(value);
+                    }
+                }
+            }
+            Form::Token(tokens) => tokens.each_secret(look),
+        }
+    }
+
+    fn personal(kind: CredentialKind, principal: &Principal, token: &str) -> Option<Self> {
+        let mut value = HeaderValue::from_str(&format!("Bearer {token}")).ok()?;
+        value.set_sensitive(true);
+        Some(Self {
+            kind,
+            name: None,
+            form: Form::Fields(Box::new([(header::AUTHORIZATION, value)])),
+            owner: Some((principal.clone(), Fingerprint::of(kind, principal, token))),
+        })
+    }
+
+    fn fields(kind: CredentialKind, fields: Vec<(HeaderName, HeaderValue)>) -> Self {
+        let names: Vec<&str> = fields.iter().map(|(name, _)| name.as_str()).collect();
+        Self {
+            kind,
+            name: (kind == CredentialKind::Header).then(|| names.join(", ").into()),
+            form: Form::Fields(fields.into()),
+            owner: None,
+        }
+    }
+
+    /// What is configured as it is; `None` for what has to be found for each caller.
+    fn common(credential: &Credential, server: &Arc<str>, shared: &Context) -> Option<Self> {
+        let authorization = |kind, text: String| {
+            let value = sensitive(&text)?;
+            Some(Self::fields(kind, vec![(header::AUTHORIZATION, value)]))
+        };
+        match credential {
+            Credential::PassThrough { .. } | Credential::Principal => None,
+            Credential::ClientCredentials(settings) => Some(Self {
+                kind: CredentialKind::ClientCredentials,
+                name: (!settings.client_id.is_hidden()).then(|| settings.client_id.expose().into()),
+                form: Form::Token(TokenSource::new(settings, server, &shared.tls)),
+                owner: None,
+            }),
+            Credential::Header(fields) => {
+                let fields = fields
+                    .iter()
+                    .filter_map(|(name, secret)| Some((name.clone(), sensitive(secret.expose())?)));
+                Some(Self::fields(CredentialKind::Header, fields.collect()))
+            }
+            Credential::Bearer(token) => {
+                authorization(CredentialKind::Bearer, format!("Bearer {}", token.expose()))
+            }
+            Credential::Basic { username, password } => {
+                let pair = format!("{}:{}", username.expose(), password.expose());
+                authorization(CredentialKind::Basic, format!("Basic {}", STANDARD.encode(pair)))
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Presented {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Presented")
+            .field("kind", &self.kind)
+            .finish_non_exhaustive()
+    }
+}
+
+fn sensitive(text: &str) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_str(text).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+// === impl Fingerprint ===
+
+impl Fingerprint {
+    fn of(kind: CredentialKind, principal: &Principal, secret: &str) -> Self {
+        let mut context = digest::Context::new(&digest::SHA256);
+        let tenant = principal.tenant();
+        let parts = [
+            kind.as_str(),
+            principal.issuer(),
+            principal.subject(),
+            if tenant.is_some() { "of" } else { "" },
+            tenant.unwrap_or_default(),
+            secret,
+        ];
+        for part in parts {
+            context.update(&(part.len() as u64).to_le_bytes());
+            context.update(part.as_bytes());
+        }
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(context.finish().as_ref());
+        Self(bytes)
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Fingerprint")
+    }
+}
+
+// === impl Credentials ===
+
+impl Credentials {
+    /// The credentials of a configured server.
+    pub(crate) fn new(config: &Server, server: &Arc<str>, shared: &Context) -> Self {
+        let mut personal = Vec::new();
+        let mut common = None;
+        for credential in &config.credentials {
+            match credential {
+                Credential::PassThrough { audience } => personal.push(Personal::PassThrough {
+                    audience: audience.as_str().into(),
+                }),
+                Credential::Principal => personal.push(Personal::Stored),
+                other => {
+                    common = Presented::common(other, server, shared).map(Arc::new);
+                    // It applies to everybody, so that nothing after it is ever tried.
+                    break;
+                }
+            }
+        }
+        Self {
+            server: Arc::clone(server),
+            personal: personal.into(),
+            common,
+            stored: shared.stored.clone(),
+            uses: shared.uses.clone(),
+        }
+    }
+
+    /// What everybody gets for whom there is nothing personal.
+    pub(crate) fn common(&self) -> Option<&Arc<Presented>> {
+        self.common.as_ref()
+    }
+
+    /// Whether callers may have credentials of their own here.
+    pub(crate) fn may_be_personal(&self) -> bool {
+        !self.personal.is_empty()
+    }
+
+    /// Whether nothing is presented but what belongs to a caller: the gate has no business there by itself.
+    pub(crate) fn are_personal(&self) -> bool {
+        self.may_be_personal() && self.common.is_none()
+    }
+
+    /// The personal credential that is presented for `asker`; `None`: the common one, or none if there is none at all.
+    pub(crate) fn resolve(&self, asker: Asker<'_>) -> Result<Option<Arc<Presented>>, CallError> {
+        for way in &self.personal {
+            let found = match way {
+                Personal::PassThrough { audience } => asker
+                    .token
+                    .filter(|token| is_for(token, audience))
+                    .map(|token| (CredentialKind::PassThrough, token.to_owned())),
+                Personal::Stored => self
+                    .stored_for(asker.principal)?
+                    .map(|token| (CredentialKind::Principal, token.expose().to_owned())),
+            };
+            let Some((kind, token)) = found else { continue };
+            let Some(presented) = Presented::personal(kind, asker.principal, &token) else {
+                return Err(self.missing(format!(
+                    "the {kind} credential of this caller has characters that no header can carry"
+                )));
+            };
+            return Ok(Some(Arc::new(presented)));
+        }
+        if self.are_personal() {
+            return Err(self.nothing_for(asker));
+        }
+        Ok(None)
+    }
+
+    /// The gate's own question to a server that it has nothing of its own for.
+    pub(crate) fn nothing_of_the_gates(&self) -> CallError {
+        self.missing(
+            "it is asked with its callers' own credentials only, and this question is the gate's".to_owned(),
+        )
+    }
+
+    /// Notes that a call, or a new session, presents a secret.
+    pub(crate) fn note_use(&self, personal: Option<&Arc<Presented>>, principal: Option<&Principal>) {
+        if let Some(uses) = &self.uses
+            && let Some(presented) = personal.or(self.common.as_ref())
+        {
+            uses.used(&self.server, presented.kind, principal, presented.name.as_deref());
+        }
+    }
+
+    fn stored_for(&self, principal: &Principal) -> Result<Option<Secret>, CallError> {
+        match &self.stored {
+            None => Ok(None),
+            Some(stored) => stored
+                .token(&self.server, principal)
+                .map_err(|why| self.missing(format!("the stored credentials cannot be read: {why}"))),
+        }
+    }
+
+    fn nothing_for(&self, asker: Asker<'_>) -> CallError {
+        let stored = self.personal.iter().any(|way| matches!(way, Personal::Stored));
+        let audience = self.personal.iter().find_map(|way| match way {
+            Personal::PassThrough { audience } => Some(audience),
+            Personal::Stored => None,
+        });
+        let mut ways = Vec::new();
+        if let Some(audience) = audience {
+            ways.push(format!("call with a token whose `aud` has `{audience}` too"));
+        }
+        if stored {
+            ways.push(format!(
+                "have its operator run `gatepost credentials set --server {} --principal '{}'`",
+                self.server,
+                Printable(asker.principal.subject())
+            ));
+        }
+        self.missing(format!(
+            "there is no credential for {}: {}",
+            asker.principal,
+            ways.join(", or ")
+        ))
+    }
+
+    fn missing(&self, why: String) -> CallError {
+        CallError {
+            server: Arc::clone(&self.server),
+            cause: Cause::NoCredential(why),
+            retry_safe: true,
+        }
+    }
+}
+
+/// Whether a token says that it is for `audience` (RFC 7519 4.1.3: a text or several). Its signature was verified when its
+/// bearer was identified.
+fn is_for(token: &str, audience: &str) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Claims {
+        aud: Audience,
+    }
+    #[derive(serde::Deserialize)]
+    #[serde(untagged)]
+    enum Audience {
+        One(String),
+        Several(Vec<String>),
+    }
+    let mut parts = token.split('.');
+    let (Some(_), Some(claims), Some(_), None) = (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return false;
+    };
+    let Ok(claims) = URL_SAFE_NO_PAD.decode(claims) else {
+        return false;
+    };
+    match serde_json::from_slice::<Claims>(&claims) {
+        Ok(Claims {
+            aud: Audience::One(one),
+        }) => one == audience,
+        Ok(Claims {
+            aud: Audience::Several(several),
+        }) => several.iter().any(|one| one == audience),
+        Err(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests;
