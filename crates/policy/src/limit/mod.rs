@@ -28,6 +28,8 @@ use std::{
     time::Duration,
 };
 
+use crate::{Action, Pattern};
+
 pub use fixed_window::FixedWindow;
 pub use leaky_bucket::LeakyBucket;
 pub use sliding_window::SlidingWindow;
@@ -179,6 +181,15 @@ impl Meter {
     pub fn fullness(&self, now: u64) -> u8 {
         each!(self, one => one.fullness(now))
     }
+}
+
+/// Whether a limit with this `match` counts `action`. Its pattern sees `server__name`, for resources `server__uri`, as the
+/// patterns of roles and views do; without one it counts everything.
+pub fn counts(matching: Option<&Pattern>, action: &Action<'_>) -> bool {
+    matching.is_none_or(|pattern| {
+        let prefix = action.server.chars().chain("__".chars());
+        pattern.matches_chars(prefix.chain(action.name.chars()))
+    })
 }
 
 /// `part` of `whole` in 255ths, rounded up, so that only nothing is zero.
