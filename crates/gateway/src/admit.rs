@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering::Relaxed},
 };
 
-use gatepost_policy::Principal;
+use gatepost_policy::{Caller, Principal};
 
 use crate::{identify::Identified, inbound::Arrival, refusal::Refusal};
 
@@ -47,6 +47,11 @@ impl Admitted {
     /// Who was admitted, for what else they say in the same breath.
     pub(crate) fn identified(&self) -> &Identified {
         &self.identified
+    }
+
+    /// Who is calling, and what the configuration gives them.
+    pub(crate) fn caller(&self) -> &Arc<Caller> {
+        self.identified.caller()
     }
 
     /// Who is calling.

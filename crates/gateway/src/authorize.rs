@@ -2,9 +2,12 @@
 //!
 //! Lists are compiled with the same `policy::decide`, so what is listed can be called and what is not listed cannot.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
-use gatepost_policy::{Decision, decide};
+use gatepost_policy::{Action, By, Circumstances, Decision, Reason, UnixMillis, decide};
 use gatepost_protocol::{envelope::Request, headers::HeaderParams, method::Method};
 
 use crate::{
@@ -27,6 +30,8 @@ use crate::{
 pub struct Permitted {
     inbound: Arc<Inbound>,
     there: There,
+    /// The rule that allowed it.
+    by: By,
     /// Rare, so it takes no more room than it must.
     input: Option<Box<Input>>,
     /// The call has become this task, and somebody waits for it here.
@@ -96,6 +101,16 @@ impl Permitted {
         self.task = (!task.has_ended()).then_some(task);
     }
 
+    /// What is done, in the policy's terms.
+    pub(crate) fn action(&self) -> Action<'_> {
+        self.there.action()
+    }
+
+    /// The rule that allows it.
+    pub(crate) fn by(&self) -> &By {
+        &self.by
+    }
+
     /// Who asks.
     pub(crate) fn client(&self) -> &Client {
         &self.inbound.client
@@ -144,18 +159,54 @@ pub fn authorize(resolved: Resolved) -> Result<Fork, Refusal> {
         Target::Gate(method) => return Ok(Fork::Here(inbound, method)),
         Target::Server(there) => there,
     };
-    let action = there.action();
-    let principal = &inbound.client.principal;
-    if let Decision::Deny(reason) = decide(principal, inbound.view.rules(), &action) {
-        tracing::info!(target: "gatepost::denied", %principal, server = action.server, name = action.name, %reason);
-        return Err(hidden(&inbound.request, &there));
+    let circumstances = if there.follows_task() {
+        // What the call was made with is not known any more; it was allowed with that.
+        Circumstances::Listing
+    } else {
+        Circumstances::Calling {
+            arguments: inbound.request.param_raw("arguments").unwrap_or_default(),
+            now: now(),
+        }
+    };
+    let caller = &inbound.client.caller;
+    match decide(caller, inbound.view.rules(), &there.action(), circumstances) {
+        Decision::Allow(by) | Decision::Depends(by) => Ok(Fork::There(Permitted {
+            inbound,
+            there,
+            by,
+            input: None,
+            task: None,
+        })),
+        Decision::NeedsScopes(scopes) => Err(Refusal::Scopes(Arc::clone(scopes.needed()))),
+        Decision::Deny(reason) => Err(denied(&inbound, &there, reason)),
     }
-    Ok(Fork::There(Permitted {
-        inbound,
-        there,
-        input: None,
-        task: None,
-    }))
+}
+
+/// Rare and large: kept out of every call's future.
+#[cold]
+fn denied(inbound: &Inbound, there: &There, reason: Reason) -> Refusal {
+    let action = there.action();
+    let principal = inbound.client.principal();
+    tracing::info!(target: "gatepost::denied", %principal, server = action.server, name = action.name, %reason);
+    let shown = decide(
+        &inbound.client.caller,
+        inbound.view.rules(),
+        &action,
+        Circumstances::Listing,
+    );
+    if shown.is_shown() {
+        return Refusal::Denied {
+            reason: Box::new(reason),
+            tool: there.method == Some(Method::ToolsCall),
+        };
+    }
+    hidden(&inbound.request, there)
+}
+
+/// The time, as conditions see it.
+pub(crate) fn now() -> UnixMillis {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    UnixMillis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
 /// A forbidden name and an unknown one look alike to those who may not see it.

@@ -289,7 +289,7 @@ impl Exchange {
                     id: id.into_owned(),
                 };
                 let view = &self.inbound.view;
-                let public = task.seal(view.sealer(), view.name(), &self.inbound.client.principal);
+                let public = task.seal(view.sealer(), view.name(), self.inbound.client.principal());
                 Some(json::quote(&public))
             }
         }

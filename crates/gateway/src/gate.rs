@@ -12,7 +12,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use gatepost_config::Config;
-use gatepost_policy::Principal;
+use gatepost_policy::{Caller, Facts, RuleProblem, RuleSettings, Rules};
 use tokio::sync::watch;
 
 use crate::{
@@ -52,8 +52,8 @@ pub struct Gate {
     pub(crate) postponed: Postponed,
     pub(crate) metrics: Metrics,
     pub(crate) occupancy: Arc<Occupancy>,
-    /// The one principal there is while no identity is configured.
-    pub(crate) local: Principal,
+    /// Whoever needs no credential: everybody while no identity is configured, and always this process's own side.
+    pub(crate) local: Arc<Caller>,
     /// Keeps the request ids of two processes apart.
     pub(crate) id_seed: u64,
     phase: AtomicU8,
@@ -98,6 +98,9 @@ pub enum BuildError {
         /// The cause.
         source: std::io::Error,
     },
+    /// Roles and bindings that do not fit together.
+    #[error(transparent)]
+    Rules(#[from] RuleProblem),
     /// A module refused its options.
     #[error("servers.{server}: {reason}")]
     Module {
@@ -142,6 +145,7 @@ impl Gate {
                 }
             })?;
         let metrics = Metrics::default();
+        let local = Arc::new(own_side(&config)?.caller(Facts::local()));
         let snapshot = {
             let endpoints = catalog.endpoints().map(|name| {
                 let path: Box<str> = match &name {
@@ -173,7 +177,7 @@ impl Gate {
             postponed: Postponed::default(),
             metrics,
             occupancy: Arc::default(),
-            local: Principal::local(),
+            local,
             id_seed: random::<8>().map(u64::from_be_bytes)?,
             phase: AtomicU8::new(Phase::Starting as u8),
             stopping: watch::Sender::new(false),
@@ -249,14 +253,19 @@ impl Snapshot {
 }
 
 impl Endpoint {
-    /// The lists as they are now; nothing once the endpoint is gone.
-    pub(crate) fn view(&self) -> Option<Arc<View>> {
+    /// The lists as they are now for this caller; nothing once the endpoint is gone.
+    pub(crate) fn view(&self, caller: &Arc<Caller>) -> Option<Arc<View>> {
+        self.catalog.view_for(&self.name, caller)
+    }
+
+    /// The same for those who may see everything.
+    pub(crate) fn everything(&self) -> Option<Arc<View>> {
         self.catalog.view(&self.name)
     }
 
     /// The servers behind it.
     pub(crate) fn servers(&self) -> Vec<Arc<Server>> {
-        self.view()
+        self.everything()
             .map(|view| view.servers().map(Arc::clone).collect())
             .unwrap_or_default()
     }
@@ -269,6 +278,18 @@ impl Endpoint {
             format!("/mcp/{}", self.path)
         }
     }
+}
+
+/// What this process's own side may do: everything that is configured, for it could read every secret of it anyway.
+fn own_side(config: &Config) -> Result<Arc<Rules>, RuleProblem> {
+    let settings = RuleSettings {
+        open: true,
+        access: config.access,
+        issuers: Vec::new(),
+        roles: Vec::new(),
+        bindings: Vec::new(),
+    };
+    Ok(Arc::new(Rules::compile(settings)?))
 }
 
 fn sealer(config: &Config) -> Result<Sealer, SealError> {

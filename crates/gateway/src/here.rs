@@ -64,7 +64,7 @@ async fn settled(inbound: &Inbound) -> Result<Arc<crate::catalog::View>, Refusal
     let endpoint = inbound.endpoint();
     endpoint.catalog.settled(&endpoint.name).await;
     endpoint
-        .view()
+        .view(&inbound.client.caller)
         .ok_or_else(|| Refusal::NoEndpoint(endpoint.url_path()))
 }
 
@@ -84,7 +84,7 @@ async fn initialize(gate: &Gate, inbound: &Inbound) -> Result<Answer, Refusal> {
             capabilities: client.capabilities.clone(),
             info: client.info.clone(),
         };
-        let begun = gate.sessions.begin(&session, &endpoint.path, &client.principal);
+        let begun = gate.sessions.begin(&session, &endpoint.path, client.principal());
         *header = Some(begun.map_err(|too_much| Refusal::params(too_much.to_string()))?);
     }
     Ok(answer)
@@ -185,7 +185,7 @@ pub(crate) async fn end_connection(gate: &Gate, endpoint: &Endpoint, conversatio
 async fn give_up(gate: &Gate, endpoint: &Endpoint, conversation: ConversationId, live: Option<Live>) {
     gate.conversations.end(conversation);
     gate.resumable.forget(conversation);
-    let (Some(live), Some(view)) = (live, endpoint.view()) else {
+    let (Some(live), Some(view)) = (live, endpoint.everything()) else {
         return;
     };
     for uri in &live.subscriptions {

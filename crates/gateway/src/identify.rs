@@ -3,7 +3,9 @@
 //! Without a configured identity the listener is a loopback address, a private socket, or this process's own standard
 //! input; whoever can reach those is the principal `local` (the configuration refuses to start otherwise).
 
-use gatepost_policy::Principal;
+use std::sync::Arc;
+
+use gatepost_policy::{Caller, Principal};
 
 use crate::{gate::Gate, inbound::Arrival, refusal::Refusal};
 
@@ -11,20 +13,25 @@ use crate::{gate::Gate, inbound::Arrival, refusal::Refusal};
 ///
 /// ```compile_fail
 /// use gatepost_gateway::stages::Identified;
-/// fn forge(arrival: gatepost_gateway::stages::Arrival, principal: gatepost_policy::Principal) -> Identified {
-///     Identified { arrival, principal }
+/// fn forge(arrival: gatepost_gateway::stages::Arrival, caller: std::sync::Arc<gatepost_policy::Caller>) -> Identified {
+///     Identified { arrival, caller }
 /// }
 /// ```
 #[derive(Clone)]
 pub struct Identified {
     arrival: Arrival,
-    principal: Principal,
+    caller: Arc<Caller>,
 }
 
 impl Identified {
     /// Who is calling.
     pub fn principal(&self) -> &Principal {
-        &self.principal
+        self.caller.principal()
+    }
+
+    /// The same, with what the configuration gives them.
+    pub(crate) fn caller(&self) -> &Arc<Caller> {
+        &self.caller
     }
 
     pub(crate) fn arrival(&self) -> &Arrival {
@@ -42,6 +49,6 @@ pub(crate) async fn identify(gate: &Gate, arrival: Arrival) -> Result<Identified
 pub(crate) fn local(gate: &Gate, arrival: Arrival) -> Identified {
     Identified {
         arrival,
-        principal: gate.local.clone(),
+        caller: Arc::clone(&gate.local),
     }
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use gatepost_policy::Principal;
+use gatepost_policy::{Caller, Principal};
 use gatepost_protocol::{
     envelope::Request,
     logging::LogLevel,
@@ -80,10 +80,16 @@ pub(crate) struct Client {
     pub(crate) log_level: Option<LogLevel>,
     /// The legacy session or stdio connection, where there is one.
     pub(crate) conversation: Option<ConversationId>,
-    pub(crate) principal: Principal,
+    /// Whose message it is.
+    pub(crate) caller: Arc<Caller>,
 }
 
 impl Client {
+    /// Who is calling.
+    pub(crate) fn principal(&self) -> &Principal {
+        self.caller.principal()
+    }
+
     /// Modern or legacy.
     pub(crate) fn era(&self) -> Era {
         self.version.era()

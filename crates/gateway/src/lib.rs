@@ -3,6 +3,9 @@
 //! A [`Gate`] is built from a checked configuration, opened, and served over HTTP ([`http`]) or a pair of pipes
 //! ([`stdio`]). The journey of a message is one file, `path.rs`.
 
+// The futures of a call nest deeper than the compiler looks by itself.
+#![recursion_limit = "256"]
+
 mod admit;
 mod answer;
 mod authorize;
@@ -14,6 +17,7 @@ mod gate;
 mod here;
 mod identify;
 mod inbound;
+mod limits;
 mod listen;
 mod metrics;
 mod module;
@@ -39,7 +43,9 @@ pub use transport::{
     connection::{Connection, OpenError},
     http, stdio,
 };
-pub use upstream::{CallError, Cause, ContextError, Health, HealthState, Server};
+pub use upstream::{
+    CallError, Cause, ContextError, CredentialKind, Health, HealthState, SecretUse, Server, StoredTokens,
+};
 
 /// The stages whose order the compiler keeps, and the proofs they leave behind. A proof can be named here, and made
 /// nowhere but in its stage.

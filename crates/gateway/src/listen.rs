@@ -5,6 +5,7 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, future::join_all, stream};
+use gatepost_policy::Caller;
 use gatepost_protocol::{
     json::{self, Kind},
     translate::META_SUBSCRIPTION_ID,
@@ -13,9 +14,9 @@ use tokio::sync::{broadcast, oneshot};
 
 use crate::{
     answer::{Answer, Messages},
-    catalog::ViewChange,
+    catalog::{ListKind, View, ViewChange},
     conversation::Listening,
-    gate::Gate,
+    gate::{Endpoint, Gate},
     inbound::{Carrier, Inbound},
     receive::request_id,
     refusal::Refusal,
@@ -69,7 +70,8 @@ pub(crate) async fn open(gate: &Arc<Gate>, inbound: Arc<Inbound>) -> Result<Answ
         return Err(Refusal::TasksUndeclared);
     }
     let endpoint = inbound.endpoint();
-    // Listening begins before anything is promised, so that no change falls between.
+    // Looked at before listening, and listening before anything is promised: no change falls between.
+    let eyes = Eyes::of(endpoint, &inbound.client.caller);
     let changes = endpoint.catalog.changes(&endpoint.name);
     let asked: Vec<_> = filter
         .uris
@@ -89,6 +91,7 @@ pub(crate) async fn open(gate: &Arc<Gate>, inbound: Arc<Inbound>) -> Result<Answ
     let notices = stream::select_all(followed.into_iter().map(Followed::into_messages));
     let follow = Follow {
         changes,
+        eyes,
         interest: Interest::Filter(filter.clone()),
         tag: Some(id.clone()),
         pending: Vec::new(),
@@ -136,7 +139,8 @@ pub(crate) async fn open(gate: &Arc<Gate>, inbound: Arc<Inbound>) -> Result<Answ
 /// Source: MCP 2025-11-25, basic/transports#Listening for Messages from the Server.
 pub(crate) fn session_stream(
     gate: &Arc<Gate>,
-    endpoint: &crate::gate::Endpoint,
+    endpoint: &Arc<Endpoint>,
+    caller: &Arc<Caller>,
     session: &Session,
 ) -> Messages {
     let (sender, replaced) = oneshot::channel();
@@ -148,8 +152,10 @@ pub(crate) fn session_stream(
         questions: gate.conversations.listen(session.id),
     };
     let interest = Interest::Session(Arc::clone(gate), session.id);
+    let eyes = Eyes::of(endpoint, caller);
     let follow = Follow {
         changes: endpoint.catalog.changes(&endpoint.name),
+        eyes,
         interest,
         tag: None,
         pending: Vec::new(),
@@ -243,9 +249,43 @@ fn covers(watched: &str, uri: &str) -> bool {
     rest.is_empty() || watched.ends_with('/') || rest.starts_with(['/', '?', '#'])
 }
 
+/// What somebody sees of an endpoint. A list that changed where they see nothing has not changed for them.
+struct Eyes {
+    endpoint: Arc<Endpoint>,
+    caller: Arc<Caller>,
+    /// The lists as they were when this caller was last told: tools, prompts, resources.
+    seen: [Option<Arc<View>>; 3],
+}
+
+impl Eyes {
+    fn of(endpoint: &Arc<Endpoint>, caller: &Arc<Caller>) -> Self {
+        let now = endpoint.view(caller);
+        Self {
+            endpoint: Arc::clone(endpoint),
+            caller: Arc::clone(caller),
+            seen: [now.clone(), now.clone(), now],
+        }
+    }
+
+    fn see(&mut self, change: &ViewChange) -> bool {
+        let (at, kinds): (usize, &[ListKind]) = match change {
+            ViewChange::Tools => (0, &[ListKind::Tools]),
+            ViewChange::Prompts => (1, &[ListKind::Prompts]),
+            ViewChange::Resources => (2, &[ListKind::Resources, ListKind::Templates]),
+            ViewChange::Updated { .. } | ViewChange::ElicitationComplete { .. } => return true,
+        };
+        let Some(now) = self.endpoint.view(&self.caller) else {
+            return false;
+        };
+        let before = self.seen[at].replace(Arc::clone(&now));
+        before.is_none_or(|before| kinds.iter().any(|kind| !now.same_list(&before, *kind)))
+    }
+}
+
 /// Turns changes into notifications.
 struct Follow {
     changes: broadcast::Receiver<ViewChange>,
+    eyes: Eyes,
     interest: Interest,
     /// The raw id of the listen request, which tags everything on its stream.
     tag: Option<Bytes>,
@@ -260,7 +300,7 @@ impl Follow {
                 return Some(notification(&change, self.tag.as_deref()));
             }
             match self.changes.recv().await {
-                Ok(change) if self.interest.wants(&change) => {
+                Ok(change) if self.interest.wants(&change) && self.eyes.see(&change) => {
                     return Some(notification(&change, self.tag.as_deref()));
                 }
                 Ok(_) => {}

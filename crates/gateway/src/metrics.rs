@@ -90,7 +90,7 @@ pub(crate) struct Metrics {
 }
 
 /// Why messages were refused, as the label `reason`.
-const CLASSES: [&str; 8] = [
+const CLASSES: [&str; 10] = [
     "origin",
     "malformed",
     "headers",
@@ -99,6 +99,8 @@ const CLASSES: [&str; 8] = [
     "unknown",
     "server",
     "overload",
+    "denied",
+    "scope",
 ];
 
 impl Metrics {
@@ -167,6 +169,8 @@ fn class(refusal: &Refusal) -> Option<usize> {
         | Refusal::UnknownResource(_) => 5,
         Refusal::Call(_) | Refusal::Internal(_) => 6,
         Refusal::Overloaded { .. } => 7,
+        Refusal::Denied { .. } => 8,
+        Refusal::Scopes(_) => 9,
         Refusal::Cancelled => return None,
     })
 }

@@ -40,7 +40,7 @@ pub(crate) async fn take(
         // A vendor's notification passes where there is only one server it could be for.
         None => {
             if let Some(server) = endpoint
-                .view()
+                .view(&client.caller)
                 .and_then(|view| view.only_server().map(Arc::clone))
             {
                 server.notify(&client, &notification).await;

@@ -6,7 +6,7 @@
 use std::{borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
-use gatepost_policy::Principal;
+use gatepost_policy::Caller;
 use gatepost_protocol::{
     envelope::{Invalid, Message, Notification, Request, Response},
     headers::{self, Sent},
@@ -96,7 +96,7 @@ pub(crate) async fn from_http(
             let refused = |refusal| (refusal, about(Some(Era::Modern)));
             match message {
                 Message::Request(request) => {
-                    let client = modern(&request, admitted.principal(), Some(headers)).map_err(refused)?;
+                    let client = modern(&request, admitted.caller(), Some(headers)).map_err(refused)?;
                     inbound(admitted, request, client).await.map_err(refused)
                 }
                 // No notification is defined for this transport; taken and dropped.
@@ -104,7 +104,7 @@ pub(crate) async fn from_http(
                     let endpoint = Arc::clone(&admitted.arrival().endpoint);
                     Ok(Received::Notification(
                         endpoint,
-                        nobody(admitted.principal(), None),
+                        nobody(admitted.caller(), None),
                         notification,
                     ))
                 }
@@ -120,13 +120,13 @@ pub(crate) async fn from_http(
                 return Err(refused(Refusal::NoSession));
             };
             let conversation = ConversationId::new().map_err(|error| refused(internal(&error)))?;
-            let client = handshake(&request, admitted.principal(), conversation).map_err(refused)?;
+            let client = handshake(&request, admitted.caller(), conversation).map_err(refused)?;
             inbound(admitted, request, client).await.map_err(refused)
         }
         ClientEra::Session => {
             let refused = |refusal| (refusal, about(Some(Era::Legacy)));
             let session = open_session(gate, &admitted).map_err(refused)?;
-            let client = session_client(gate, session, admitted.principal());
+            let client = session_client(gate, session, admitted.caller());
             received(admitted, message, client).await.map_err(refused)
         }
         _ => Err((Refusal::NoSession, about(None))),
@@ -166,21 +166,21 @@ pub(crate) fn open_session(gate: &Gate, admitted: &Admitted) -> Result<Session, 
 }
 
 /// The client of a session.
-pub(crate) fn session_client(gate: &Gate, session: Session, principal: &Principal) -> Client {
+pub(crate) fn session_client(gate: &Gate, session: Session, caller: &Arc<Caller>) -> Client {
     Client {
         version: session.version,
         capabilities: session.capabilities,
         info: session.info,
         log_level: gate.sessions.level(session.id),
         conversation: Some(session.id),
-        principal: principal.clone(),
+        caller: Arc::clone(caller),
     }
 }
 
 /// The client of one modern request. `headers` are HTTP's; stdio has none to compare.
 pub(crate) fn modern(
     request: &Request,
-    principal: &Principal,
+    caller: &Arc<Caller>,
     headers: Option<&HeaderMap>,
 ) -> Result<Client, Refusal> {
     let raw = request.raw();
@@ -213,14 +213,14 @@ pub(crate) fn modern(
             .map(|span| raw.slice(span.start()..span.end())),
         log_level: log_level(request)?,
         conversation: None,
-        principal: principal.clone(),
+        caller: Arc::clone(caller),
     })
 }
 
 /// The client that an `initialize` introduces.
 pub(crate) fn handshake(
     request: &Request,
-    principal: &Principal,
+    caller: &Arc<Caller>,
     conversation: ConversationId,
 ) -> Result<Client, Refusal> {
     let raw = request.raw();
@@ -239,7 +239,7 @@ pub(crate) fn handshake(
         info: object("clientInfo"),
         log_level: None,
         conversation: Some(conversation),
-        principal: principal.clone(),
+        caller: Arc::clone(caller),
     })
 }
 
@@ -249,7 +249,7 @@ async fn inbound(admitted: Admitted, request: Request, client: Client) -> Result
     }
     let endpoint = &admitted.arrival().endpoint;
     let gone = || Refusal::NoEndpoint(endpoint.url_path());
-    let view = endpoint.catalog.view(&endpoint.name).ok_or_else(gone)?;
+    let view = endpoint.view(&client.caller).ok_or_else(gone)?;
     Ok(Received::Request(Arc::new(Inbound {
         admitted,
         request,
@@ -298,14 +298,14 @@ fn log_level(request: &Request) -> Result<Option<LogLevel>, Refusal> {
 }
 
 /// Where a notification or response comes from nobody in particular.
-pub(crate) fn nobody(principal: &Principal, conversation: Option<ConversationId>) -> Client {
+pub(crate) fn nobody(caller: &Arc<Caller>, conversation: Option<ConversationId>) -> Client {
     Client {
         version: Version::LATEST,
         capabilities: Bytes::from_static(b"{}"),
         info: None,
         log_level: None,
         conversation,
-        principal: principal.clone(),
+        caller: Arc::clone(caller),
     }
 }
 

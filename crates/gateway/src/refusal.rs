@@ -3,6 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use gatepost_policy::Reason;
 use gatepost_protocol::envelope::ParseError;
 
 use crate::upstream::CallError;
@@ -87,6 +88,17 @@ pub enum Refusal {
     /// No such method, or not in this era.
     #[error("the method `{0}` is not known here")]
     UnknownMethod(String),
+    /// Shown to this caller, and not allowed with these arguments or at this time.
+    #[error("{reason}; other arguments, or another time, may be allowed")]
+    Denied {
+        /// Every role that was looked at, and what it lacks.
+        reason: Box<Reason>,
+        /// Whether it was a tool that was called, whose result can say so.
+        tool: bool,
+    },
+    /// Allowed to a token with more scopes.
+    #[error("this needs a token with the scopes {}", words(.0))]
+    Scopes(Arc<[Arc<str>]>),
     /// A tool or prompt that is not in this endpoint's lists.
     #[error("unknown {kind}: {name}")]
     UnknownName {
@@ -125,6 +137,11 @@ pub enum Refusal {
     /// Something of ours failed.
     #[error("the gate failed: {0}")]
     Internal(Arc<str>),
+}
+
+fn words(scopes: &[Arc<str>]) -> String {
+    let quoted: Vec<String> = scopes.iter().map(|scope| format!("`{scope}`")).collect();
+    quoted.join(", ")
 }
 
 impl Refusal {

@@ -3,7 +3,7 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use gatepost_policy::{Action, Classified, Kind, decide};
+use gatepost_policy::{Action, Circumstances, Classified, Kind, decide};
 use gatepost_protocol::{
     headers::{HeaderParams, Sent},
     json,
@@ -58,6 +58,14 @@ impl There {
         self.tool.as_deref()
     }
 
+    /// Whether it asks about a call that was made before.
+    pub(crate) fn follows_task(&self) -> bool {
+        matches!(
+            self.method,
+            Some(Method::TasksGet | Method::TasksUpdate | Method::TasksCancel)
+        )
+    }
+
     pub(crate) fn action(&self) -> Action<'_> {
         Action {
             kind: self.kind,
@@ -91,7 +99,7 @@ async fn look_again(mut inbound: Arc<Inbound>) -> Result<Resolved, Refusal> {
     let endpoint = Arc::clone(inbound.endpoint());
     endpoint.catalog.settled(&endpoint.name).await;
     // Nobody else has seen the request yet, so it is ours to change.
-    if let (Some(view), Some(inbound)) = (endpoint.view(), Arc::get_mut(&mut inbound)) {
+    if let (Some(view), Some(inbound)) = (endpoint.view(&inbound.client.caller), Arc::get_mut(&mut inbound)) {
         inbound.view = view;
     }
     let found = target(&inbound);
@@ -282,7 +290,7 @@ fn task(inbound: &Inbound, method: Method) -> Result<There, Refusal> {
 /// The task that this client calls `public`, as the target of a request.
 fn task_there(inbound: &Inbound, public: &str, method: Method) -> Option<There> {
     let view = &inbound.view;
-    let task = Task::open(public, view.sealer(), view.name(), &inbound.client.principal)?;
+    let task = Task::open(public, view.sealer(), view.name(), inbound.client.principal())?;
     let server = view.servers().find(|server| **server.name() == *task.server)?;
     // It may have become another server since.
     if server.known().is_some_and(|facts| !facts.version.is_modern()) {
@@ -302,9 +310,15 @@ fn task_there(inbound: &Inbound, public: &str, method: Method) -> Option<There> 
 /// The server and its own id of a task that this client may follow.
 pub(crate) fn followed(inbound: &Inbound, public: &str) -> Option<(Arc<Server>, Arc<str>)> {
     let there = task_there(inbound, public, Method::TasksGet)?;
-    let allowed = decide(&inbound.client.principal, inbound.view.rules(), &there.action());
+    // The arguments that it was called with are not known any more; it was allowed with them.
+    let decision = decide(
+        &inbound.client.caller,
+        inbound.view.rules(),
+        &there.action(),
+        Circumstances::Listing,
+    );
     let id = there.original.clone()?;
-    allowed.is_allowed().then_some((there.server, id))
+    decision.is_shown().then_some((there.server, id))
 }
 
 /// A method that only a server can know passes where there is only one server it could be for.

@@ -40,6 +40,11 @@ pub(crate) fn refuse(refusal: &Refusal, about: &About) -> Answer {
 /// Status and JSON-RPC error of a refusal.
 pub(crate) fn render(refusal: &Refusal, about: &About) -> (StatusCode, Bytes) {
     let legacy = about.era == Some(Era::Legacy);
+    if let Refusal::Denied { tool: true, .. } = refusal
+        && let Some(id) = &about.id
+    {
+        return (StatusCode::OK, tool_error(id, about, &refusal.to_string()));
+    }
     // To a legacy client any 4xx but these few breaks the session; what its server side says is HTTP 200.
     let (status, code, data) = match refusal {
         Refusal::Host(_) | Refusal::Origin(_) | Refusal::CrossSite => {
@@ -70,7 +75,12 @@ pub(crate) fn render(refusal: &Refusal, about: &About) -> (StatusCode, Bytes) {
         // 2026-07-28 basic/transports/streamable-http#Protocol Version Header; eras.md section 4 for legacy clients.
         Refusal::UnknownMethod(_) if legacy => (StatusCode::OK, METHOD_NOT_FOUND, None),
         Refusal::UnknownMethod(_) => (StatusCode::NOT_FOUND, METHOD_NOT_FOUND, None),
-        Refusal::UnknownName { .. } => (StatusCode::OK, INVALID_PARAMS, None),
+        Refusal::UnknownName { .. } | Refusal::Denied { .. } => (StatusCode::OK, INVALID_PARAMS, None),
+        // 2026-07-28 basic/authorization, Runtime Insufficient Scope Errors.
+        Refusal::Scopes(scopes) => {
+            let data = json!({ "scopes": scopes });
+            (StatusCode::FORBIDDEN, INVALID_REQUEST, Some(data))
+        }
         Refusal::TasksUndeclared => {
             let data = json!({ "requiredCapabilities": { "extensions": { TASKS_EXTENSION: {} } } });
             (
@@ -116,6 +126,19 @@ pub(crate) fn render(refusal: &Refusal, about: &About) -> (StatusCode, Bytes) {
             data.as_deref().map(str::as_bytes),
         ),
     )
+}
+
+/// A tool's result that says what went wrong, for a model that may do better next time.
+/// Source: MCP 2026-07-28, server/tools#Error Handling.
+fn tool_error(id: &[u8], about: &About, text: &str) -> Bytes {
+    let mut result = json!({ "content": [{ "type": "text", "text": text }], "isError": true });
+    if about.era == Some(Era::Modern) {
+        result["resultType"] = "complete".into();
+    }
+    let mut message = br#"{"jsonrpc":"2.0","id":"#.to_vec();
+    message.extend_from_slice(id);
+    message.extend_from_slice(format!(r#","result":{result}}}"#).as_bytes());
+    message.into()
 }
 
 /// Which server failed, why, and whether asking again is safe.

@@ -6,6 +6,7 @@
 //! key seals, all keys open: keys rotate without ending anybody's session.
 
 use std::{
+    borrow::Cow,
     fs, io,
     path::Path,
     time::{SystemTime, UNIX_EPOCH},
@@ -16,6 +17,8 @@ use aws_lc_rs::{
     digest, error, hkdf,
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use gatepost_policy::Principal;
+use serde::{Deserialize, Serialize};
 
 const KEY_ID: usize = 4;
 /// Tokens longer than this are not ours; refusing them early bounds what a hostile header costs.
@@ -53,6 +56,27 @@ impl Purpose {
             Self::Session | Self::Cursor | Self::Task => MAX_TOKEN,
             Self::State => MAX_STATE,
         }
+    }
+}
+
+/// Whose a token is, inside of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Holder<'a>(
+    #[serde(borrow)] Cow<'a, str>,
+    #[serde(borrow)] Cow<'a, str>,
+    Option<Cow<'a, str>>,
+);
+
+impl<'a> Holder<'a> {
+    /// This principal's.
+    pub(crate) fn of(principal: &'a Principal) -> Self {
+        let (issuer, subject, tenant) = principal.as_key();
+        Self(issuer.into(), subject.into(), tenant.map(Cow::Borrowed))
+    }
+
+    /// Whether it is this principal's.
+    pub(crate) fn is(&self, principal: &Principal) -> bool {
+        *self == Holder::of(principal)
     }
 }
 

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
-use crate::seal::{Purpose, SealError, Sealer, random, unix_seconds};
+use crate::seal::{Holder, Purpose, SealError, Sealer, random, unix_seconds};
 
 mod tombstones;
 
@@ -80,8 +80,8 @@ struct Sealed<'a> {
     v: &'a str,
     /// The endpoint's path.
     e: &'a str,
-    /// Issuer and subject.
-    p: (&'a str, &'a str),
+    #[serde(borrow)]
+    p: Holder<'a>,
     #[serde(borrow)]
     c: &'a RawValue,
     #[serde(borrow, skip_serializing_if = "Option::is_none", default)]
@@ -234,7 +234,7 @@ impl Sessions {
             x: unix_seconds() + self.lifetime.as_secs(),
             v: session.version.as_str(),
             e: endpoint,
-            p: (principal.issuer(), principal.subject()),
+            p: Holder::of(principal),
             c: &capabilities,
             i: info.as_deref(),
         };
@@ -247,9 +247,7 @@ impl Sessions {
         let plain = self.sealer.open(Purpose::Session, token)?;
         let sealed: Sealed<'_> = serde_json::from_slice(&plain).ok()?;
         let id = ConversationId(sealed.n);
-        let ours = sealed.x > unix_seconds()
-            && sealed.e == endpoint
-            && sealed.p == (principal.issuer(), principal.subject());
+        let ours = sealed.x > unix_seconds() && sealed.e == endpoint && sealed.p.is(principal);
         if !ours || self.shard(id).ended.contains_key(&id) {
             return None;
         }

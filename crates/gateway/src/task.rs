@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     catalog::EndpointName,
-    seal::{Purpose, Sealer},
+    seal::{Holder, Purpose, Sealer},
 };
 
 /// A task of a server.
@@ -42,9 +42,8 @@ struct Sealed<'a> {
     /// The endpoint.
     #[serde(borrow)]
     e: Cow<'a, str>,
-    /// Issuer and subject.
     #[serde(borrow)]
-    p: (Cow<'a, str>, Cow<'a, str>),
+    p: Holder<'a>,
 }
 
 impl Task {
@@ -55,7 +54,7 @@ impl Task {
             n: (&*self.tool).into(),
             t: (&*self.id).into(),
             e: endpoint.to_string().into(),
-            p: (principal.issuer().into(), principal.subject().into()),
+            p: Holder::of(principal),
         };
         // Strings always serialise; an empty token, which opens nothing, would be the safe answer.
         let plain = serde_json::to_vec(&sealed).unwrap_or_default();
@@ -71,9 +70,7 @@ impl Task {
     ) -> Option<Self> {
         let plain = sealer.open(Purpose::Task, token)?;
         let sealed: Sealed<'_> = serde_json::from_slice(&plain).ok()?;
-        let theirs = *sealed.e == endpoint.to_string()
-            && sealed.p.0 == principal.issuer()
-            && sealed.p.1 == principal.subject();
+        let theirs = *sealed.e == endpoint.to_string() && sealed.p.is(principal);
         theirs.then(|| Self {
             server: sealed.s.into_owned(),
             tool: sealed.n.into_owned(),

@@ -11,6 +11,7 @@
 //! travels along), and proxy variables of the environment are not read.
 
 use std::{
+    pin::Pin,
     sync::{Arc, Mutex, PoisonError, Weak},
     time::Duration,
 };
@@ -159,7 +160,7 @@ impl HttpClient {
         loop {
             let (link, fresh) = match self.pool.checkout() {
                 Some(link) => (link, false),
-                None => (Box::pin(self.pool.connect()).await?, true),
+                None => (self.pool.connecting().await?, true),
             };
             match exchange(link, request, &self.pool).await {
                 Ok(response) => return Ok(response),
@@ -232,6 +233,11 @@ impl Pool {
             drop(stack);
             tokio::spawn(sweep(Arc::downgrade(self)));
         }
+    }
+
+    /// Rare, and its type is deep: both are kept out of every call's future.
+    fn connecting(&self) -> Pin<Box<dyn Future<Output = Result<Box<Link>, HttpError>> + Send + '_>> {
+        Box::pin(self.connect())
     }
 
     async fn connect(&self) -> Result<Box<Link>, HttpError> {

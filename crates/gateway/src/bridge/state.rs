@@ -5,12 +5,13 @@
 use std::{borrow::Cow, time::Duration};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use gatepost_policy::Principal;
 use gatepost_protocol::{ask::canonical, envelope::Request};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     inbound::Inbound,
-    seal::{Purpose, Sealer, fingerprint, unix_seconds},
+    seal::{Holder, Purpose, Sealer, fingerprint, unix_seconds},
     upstream::Server,
 };
 
@@ -44,8 +45,7 @@ pub(crate) enum Opens {
 /// The call that a state belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Belongs {
-    issuer: String,
-    subject: String,
+    principal: Principal,
     server: String,
     endpoint: String,
     method: String,
@@ -56,9 +56,8 @@ pub(crate) struct Belongs {
 #[derive(Serialize, Deserialize)]
 struct Sealed<'a> {
     v: u8,
-    /// Issuer and subject.
     #[serde(borrow)]
-    p: (Cow<'a, str>, Cow<'a, str>),
+    p: Holder<'a>,
     #[serde(borrow)]
     s: Cow<'a, str>,
     #[serde(borrow)]
@@ -95,10 +94,8 @@ pub(crate) enum Stale {
 impl Belongs {
     /// To this call of this server.
     pub(crate) fn to(inbound: &Inbound, server: &Server) -> Self {
-        let principal = &inbound.client.principal;
         Self {
-            issuer: principal.issuer().to_owned(),
-            subject: principal.subject().to_owned(),
+            principal: inbound.client.principal().clone(),
             server: server.name().to_string(),
             endpoint: inbound.view.name().to_string(),
             method: inbound.request.method().to_owned(),
@@ -110,7 +107,7 @@ impl Belongs {
     pub(crate) fn seal(&self, sealer: &Sealer, opens: Opens, lifetime: Duration) -> String {
         let sealed = Sealed {
             v: FORM,
-            p: (Cow::Borrowed(&self.issuer), Cow::Borrowed(&self.subject)),
+            p: Holder::of(&self.principal),
             s: Cow::Borrowed(&self.server),
             e: Cow::Borrowed(&self.endpoint),
             m: Cow::Borrowed(&self.method),
@@ -133,7 +130,7 @@ impl Belongs {
         if sealed.x <= unix_seconds() {
             return Err(Stale::Expired);
         }
-        if (&*sealed.p.0, &*sealed.p.1) != (&*self.issuer, &*self.subject) {
+        if !sealed.p.is(&self.principal) {
             return Err(Stale::Principal);
         }
         let named = (&*sealed.s, &*sealed.e, &*sealed.m);
@@ -174,8 +171,7 @@ mod tests {
 
     fn call() -> Belongs {
         Belongs {
-            issuer: "i".into(),
-            subject: "ann".into(),
+            principal: Principal::new("i", "ann"),
             server: "s".into(),
             endpoint: "/mcp".into(),
             method: "tools/call".into(),
@@ -205,8 +201,16 @@ mod tests {
                 change(&mut other);
                 other.open(&sealer, &token)
             };
-            assert_eq!(changed(|call| call.subject = "bob".into()), Err(Stale::Principal));
-            assert_eq!(changed(|call| call.issuer = "j".into()), Err(Stale::Principal));
+            for (issuer, subject, tenant) in
+                [("i", "bob", None), ("j", "ann", None), ("i", "ann", Some("acme"))]
+            {
+                let mut other = call();
+                other.principal = Principal::new(issuer, subject);
+                if let Some(tenant) = tenant {
+                    other.principal = other.principal.with_tenant(tenant);
+                }
+                assert_eq!(other.open(&sealer, &token), Err(Stale::Principal));
+            }
             assert_eq!(changed(|call| call.server = "t".into()), Err(Stale::Call));
             assert_eq!(changed(|call| call.endpoint = "/mcp/s".into()), Err(Stale::Call));
             assert_eq!(

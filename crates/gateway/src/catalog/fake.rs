@@ -266,7 +266,11 @@ pub(super) fn selection(
     };
     Rules {
         name: named(name),
-        view: ViewRules { selection, access },
+        view: ViewRules {
+            selection,
+            access,
+            roles: None,
+        },
         rename: rename
             .iter()
             .map(|(from, to)| ((*from).to_owned(), (*to).to_owned()))

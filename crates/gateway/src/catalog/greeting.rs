@@ -91,7 +91,9 @@ fn discover<S: Source>(view: &View<S>, capabilities: &[u8], shared: &[u8], info:
     out.extend_from_slice(b"],\"capabilities\":");
     out.extend_from_slice(capabilities);
     out.extend_from_slice(shared);
-    out.extend_from_slice(format!(",\"ttlMs\":{ttl},\"cacheScope\":\"public\",\"_meta\":").as_bytes());
+    // What a server can do is told to those who see something of it.
+    let scope = if view.is_everybodys() { "public" } else { "private" };
+    out.extend_from_slice(format!(",\"ttlMs\":{ttl},\"cacheScope\":\"{scope}\",\"_meta\":").as_bytes());
     out.extend_from_slice(&stamped(b"{}", info));
     out.push(b'}');
     out.into()

@@ -33,7 +33,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use gatepost_config::Config;
-use gatepost_policy::{EffectRules, ViewRules};
+use gatepost_policy::{Caller, EffectRules, ViewRules, Visibility};
 use tokio::{
     sync::broadcast,
     task::JoinSet,
@@ -53,6 +53,10 @@ use view::Rules;
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How many announcements a slow listener may be behind before it loses some.
 const ANNOUNCEMENTS: usize = 256;
+
+/// Views of one endpoint that are kept for callers who do not see everything: far more than a gate has roles, and of
+/// 1,000 tools each they are some 100 MB.
+const AUDIENCES: usize = 256;
 
 /// Something changed on an endpoint. What is announced can already be seen in [`Catalog::view`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,10 +98,17 @@ struct Endpoint<S> {
     rules: Arc<Rules>,
     /// Places in `slots`, in the order of the configuration.
     members: Vec<usize>,
-    view: ArcSwap<View<S>>,
-    /// Held while the view is compiled and replaced, so that an older one never replaces a newer.
+    views: ArcSwap<Views<S>>,
+    /// Held while views are compiled and replaced, so that an older one never replaces a newer.
     compiling: Mutex<()>,
     changes: broadcast::Sender<ViewChange>,
+}
+
+/// What one endpoint shows, and to whom. Views for others than everybody are compiled when the first of them comes.
+struct Views<S> {
+    everybody: Arc<View<S>>,
+    /// The order of their coming beside them.
+    others: HashMap<Visibility, (u64, Arc<View<S>>)>,
 }
 
 /// What the catalog is told about one server.
@@ -199,9 +210,18 @@ impl<S: Source> Catalog<S> {
         self.endpoints.iter().map(|endpoint| endpoint.rules.name.clone())
     }
 
-    /// What an endpoint offers at the moment.
+    /// What an endpoint offers at the moment, to those who may see everything.
     pub(crate) fn view(&self, endpoint: &EndpointName) -> Option<Arc<View<S>>> {
-        Some(self.endpoint(endpoint)?.view.load_full())
+        Some(Arc::clone(&self.endpoint(endpoint)?.views.load().everybody))
+    }
+
+    /// What an endpoint offers to this caller at the moment.
+    pub(crate) fn view_for(&self, endpoint: &EndpointName, caller: &Arc<Caller>) -> Option<Arc<View<S>>> {
+        let endpoint = self.endpoint(endpoint)?;
+        match endpoint.views.load().of(caller.visibility()) {
+            Some(view) => Some(Arc::clone(view)),
+            None => Some(endpoint.compile_for(caller, &self.slots, &self.sealer)),
+        }
     }
 
     /// Waits until each server of an endpoint has been seen or has failed once, at most 2 s; and not again for a server
@@ -213,8 +233,9 @@ impl<S: Source> Catalog<S> {
         let patience = Instant::now() + PATIENCE;
         for slot in endpoint.members.iter().filter_map(|at| self.slots.get(*at)) {
             // What the server has said counts once this endpoint shows it.
-            let view = endpoint.view.load();
-            if view
+            let views = endpoint.views.load();
+            if views
+                .everybody
                 .members()
                 .iter()
                 .any(|member| member.name == slot.name && member.listing.is_some())
@@ -256,7 +277,7 @@ impl<S: Source> Catalog<S> {
             }
         };
         let endpoint = |endpoint: &Endpoint<S>| {
-            let remarks = endpoint.view.load().remarks().to_vec();
+            let remarks = endpoint.views.load().everybody.remarks().to_vec();
             (!remarks.is_empty()).then(|| EndpointReport {
                 endpoint: endpoint.rules.name.to_string(),
                 remarks,
@@ -307,12 +328,12 @@ impl<S: Source> Endpoint<S> {
             _ => true,
         };
         let members: Vec<usize> = (0..slots.len()).filter(|at| shows(&slots[*at])).collect();
-        let view = compile(&rules, &members, slots, sealer);
+        let view = compile(&rules, Caller::local(), &members, slots, sealer);
         let changes = broadcast::Sender::new(ANNOUNCEMENTS);
         Self {
             rules,
             members,
-            view: ArcSwap::from_pointee(view),
+            views: ArcSwap::from_pointee(Views::new(view)),
             compiling: Mutex::new(()),
             changes,
         }
@@ -320,9 +341,11 @@ impl<S: Source> Endpoint<S> {
 
     fn recompile(&self, slots: &[Arc<Slot<S>>], sealer: &Arc<Sealer>) {
         let guard = self.compiling.lock().unwrap_or_else(PoisonError::into_inner);
-        let new = Arc::new(compile(&self.rules, &self.members, slots, sealer));
-        let old = self.view.swap(Arc::clone(&new));
+        let new = compile(&self.rules, Caller::local(), &self.members, slots, sealer);
+        let new = Arc::new(Views::new(new));
+        let old = self.views.swap(Arc::clone(&new));
         drop(guard);
+        let (new, old) = (&new.everybody, &old.everybody);
         for remark in new
             .remarks()
             .iter()
@@ -330,7 +353,7 @@ impl<S: Source> Endpoint<S> {
         {
             tracing::warn!(endpoint = %self.rules.name, "{remark}");
         }
-        let same = |kind| new.same_list(&old, kind);
+        let same = |kind| new.same_list(old, kind);
         if !same(ListKind::Tools) {
             self.announce(ViewChange::Tools);
         }
@@ -342,14 +365,78 @@ impl<S: Source> Endpoint<S> {
         }
     }
 
+    /// The first caller of this visibility is here.
+    fn compile_for(
+        &self,
+        caller: &Arc<Caller>,
+        slots: &[Arc<Slot<S>>],
+        sealer: &Arc<Sealer>,
+    ) -> Arc<View<S>> {
+        let _guard = self.compiling.lock().unwrap_or_else(PoisonError::into_inner);
+        let views = self.views.load();
+        if let Some(view) = views.of(caller.visibility()) {
+            return Arc::clone(view);
+        }
+        let view = Arc::new(compile(
+            &self.rules,
+            Arc::clone(caller),
+            &self.members,
+            slots,
+            sealer,
+        ));
+        self.views
+            .store(Arc::new(views.with(caller.visibility(), Arc::clone(&view))));
+        view
+    }
+
     fn announce(&self, change: ViewChange) {
         // An error only says that nobody listens now.
         let _ = self.changes.send(change);
     }
 }
 
+impl<S: Source> Views<S> {
+    fn new(everybody: View<S>) -> Self {
+        Self {
+            everybody: Arc::new(everybody),
+            others: HashMap::new(),
+        }
+    }
+
+    fn of(&self, visibility: Visibility) -> Option<&Arc<View<S>>> {
+        if visibility == Caller::local().visibility() {
+            return Some(&self.everybody);
+        }
+        self.others.get(&visibility).map(|(_, view)| view)
+    }
+
+    /// The same with one more; the one that came first makes room.
+    fn with(&self, visibility: Visibility, view: Arc<View<S>>) -> Self {
+        let mut others = self.others.clone();
+        let next = others
+            .values()
+            .map(|(came, _)| came + 1)
+            .max()
+            .unwrap_or_default();
+        if others.len() >= AUDIENCES
+            && let Some(first) = others
+                .iter()
+                .min_by_key(|(_, (came, _))| *came)
+                .map(|(visibility, _)| *visibility)
+        {
+            others.remove(&first);
+        }
+        others.insert(visibility, (next, view));
+        Self {
+            everybody: Arc::clone(&self.everybody),
+            others,
+        }
+    }
+}
+
 fn compile<S: Source>(
     rules: &Arc<Rules>,
+    audience: Arc<Caller>,
     members: &[usize],
     slots: &[Arc<Slot<S>>],
     sealer: &Arc<Sealer>,
@@ -358,7 +445,7 @@ fn compile<S: Source>(
         .iter()
         .filter_map(|at| Some(slots.get(*at)?.member()))
         .collect();
-    View::compile(Arc::clone(rules), members, Arc::clone(sealer))
+    View::compile(Arc::clone(rules), audience, members, Arc::clone(sealer))
 }
 
 /// The endpoints of a configuration.

@@ -258,10 +258,10 @@ fn ttl_ms<S: Source>(view: &View<S>, kind: ListKind) -> u64 {
         .unwrap_or(0)
 }
 
-/// `"public"`, since a view shows everybody the same while nobody can be told from `local`; but what a server calls
-/// private stays so. One scope for all pages (2026-07-28 server/utilities/caching, Interaction with Pagination).
+/// `"public"` only where everybody is shown the same; and what a server calls private stays so. One scope for all pages
+/// (2026-07-28 server/utilities/caching, Interaction with Pagination).
 fn scope<S: Source>(view: &View<S>, kind: ListKind) -> &'static [u8] {
-    if sources(view, kind).any(|(_, list)| list.private) {
+    if !view.is_everybodys() || sources(view, kind).any(|(_, list)| list.private) {
         b"\"private\""
     } else {
         b"\"public\""

@@ -11,7 +11,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use gatepost_policy::{Action, Classified, Effect, EffectRules, Kind, Principal, ViewRules, decide};
+use gatepost_policy::{
+    Action, Caller, Circumstances, Classified, Effect, EffectRules, Kind, ViewRules, decide,
+};
 use gatepost_protocol::{headers::HeaderParams, translate::drops_structured_content, version::Version};
 
 use super::{
@@ -161,9 +163,11 @@ struct Shown {
     public: Option<Box<str>>,
 }
 
-/// A compiled endpoint.
+/// A compiled endpoint, as callers of one visibility see it.
 pub(crate) struct View<S = Server> {
     rules: Arc<Rules>,
+    /// For whom it was compiled. Every caller of the same visibility gets the same decisions about what is shown.
+    audience: Arc<Caller>,
     members: Vec<Member<S>>,
     tools: HashMap<Box<str>, Arc<Tool<S>>>,
     prompts: HashMap<Box<str>, Arc<Prompt<S>>>,
@@ -180,10 +184,16 @@ pub(crate) struct View<S = Server> {
 }
 
 impl<S: Source> View<S> {
-    /// Compiles an endpoint from what its servers offer at the moment.
-    pub(crate) fn compile(rules: Arc<Rules>, members: Vec<Member<S>>, sealer: Arc<Sealer>) -> Self {
+    /// Compiles an endpoint from what its servers offer at the moment, and what `audience` is to see of it.
+    pub(crate) fn compile(
+        rules: Arc<Rules>,
+        audience: Arc<Caller>,
+        members: Vec<Member<S>>,
+        sealer: Arc<Sealer>,
+    ) -> Self {
         let mut view = Self {
             rules,
+            audience,
             members,
             tools: HashMap::new(),
             prompts: HashMap::new(),
@@ -247,7 +257,7 @@ impl<S: Source> View<S> {
                 name: &item.key,
                 effect,
             };
-            if !decide(&Principal::local(), &self.rules.view, &action).is_allowed() {
+            if !self.is_shown(&action) {
                 continue;
             }
             let public: Option<Box<str>> = match kind {
@@ -347,7 +357,7 @@ impl<S: Source> View<S> {
     /// an endpoint of one server always that one, which may well serve URIs it does not list.
     pub(crate) fn resource(&self, uri: &str) -> Option<&Arc<S>> {
         if let Some(only) = self.only_server() {
-            return Some(only);
+            return self.may_read(only.name(), uri).then_some(only);
         }
         if let Some(&member) = self.uris.get(uri) {
             return Some(&self.members[member].server);
@@ -368,7 +378,16 @@ impl<S: Source> View<S> {
             name: uri,
             effect: Classified::BY_METHOD,
         };
-        decide(&Principal::local(), &self.rules.view, &action).is_allowed()
+        self.is_shown(&action)
+    }
+
+    fn is_shown(&self, action: &Action<'_>) -> bool {
+        decide(&self.audience, &self.rules.view, action, Circumstances::Listing).is_shown()
+    }
+
+    /// Whether it is what everybody sees who may see all there is.
+    pub(super) fn is_everybodys(&self) -> bool {
+        self.audience.visibility() == Caller::local().visibility()
     }
 
     /// Where a `completion/complete` goes, and what a prompt is called there. A URI or template is never renamed.
@@ -466,7 +485,7 @@ impl<S: Source> View<S> {
 
     /// Whether anything of a server is to be seen here.
     pub(super) fn shows(&self, server: &Member<S>) -> bool {
-        self.rules.name == EndpointName::All
+        self.rules.name == EndpointName::All && self.is_everybodys()
             || self
                 .shown
                 .iter()

@@ -510,7 +510,7 @@ impl Relay {
         let facts = exchange.server.known();
         let info = facts.as_ref().and_then(|facts| facts.server_info.as_deref());
         let message = parked.gather.input_required(&exchange.id, &state, info);
-        let principal = &exchange.inbound.client.principal;
+        let principal = exchange.inbound.client.principal();
         match Parking::park(&self.gate, principal, &exchange.server, parked, ticket) {
             Ok(()) => self.end(StatusCode::OK, message),
             Err(full) => {

@@ -14,7 +14,7 @@ use super::ACKNOWLEDGE_WITHIN;
 use crate::{
     inbound::Inbound,
     resolve,
-    upstream::{Server, TaskNotices, backoff},
+    upstream::{Asker, Server, TaskNotices, backoff},
 };
 
 /// The shortest pause before a stream that ended is opened again.
@@ -79,7 +79,8 @@ impl Followed {
     async fn open(&mut self) -> Result<bool, crate::upstream::CallError> {
         let (client, listen) = (&self.inbound.client, &self.inbound.request);
         let ids = self.names.keys().map(|id| &**id);
-        self.notices = self.server.hear_tasks(client, listen, ids).await?;
+        let asker = Asker::of(client, self.inbound.headers());
+        self.notices = self.server.hear_tasks(asker, client, listen, ids).await?;
         let granted = self.notices.as_ref().map_or(&[][..], |notices| &notices.granted);
         self.names
             .retain(|id, _| granted.iter().any(|granted| **granted == **id));

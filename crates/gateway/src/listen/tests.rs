@@ -102,8 +102,10 @@ async fn who_was_too_slow_is_told_of_everything_once() {
         uris: vec!["a:b".into()],
         ..Filter::default()
     };
+    let rig = Rig::start("").await;
     let mut follow = Follow {
         changes,
+        eyes: Eyes::of(&rig.gate.endpoint("s").unwrap(), &rig.gate.local),
         interest: Interest::Filter(filter),
         tag: None,
         pending: Vec::new(),
@@ -236,7 +238,14 @@ async fn a_session_has_one_stream() {
     let id = rig.session("{}").await;
     let admitted = rig.admitted(&[("mcp-session-id", &id)]).await;
     let session = crate::receive::open_session(&rig.gate, &admitted).ok().unwrap();
-    let open = || session_stream(&rig.gate, &admitted.arrival().endpoint, &session);
+    let open = || {
+        session_stream(
+            &rig.gate,
+            &admitted.arrival().endpoint,
+            admitted.caller(),
+            &session,
+        )
+    };
     let mut first = open();
     let second = open();
     assert!(first.next().await.is_none(), "the newer one takes over");

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::{Stream, StreamExt, stream};
-use gatepost_policy::Principal;
+use gatepost_policy::Caller;
 use gatepost_protocol::{envelope::Message, translate::META_PROTOCOL_VERSION, version::Era};
 
 use crate::{
@@ -41,7 +41,7 @@ pub struct Connection {
     gate: Arc<Gate>,
     endpoint: Arc<Endpoint>,
     /// Whose it is: what others say on it is not heard.
-    principal: Principal,
+    caller: Arc<Caller>,
     id: ConversationId,
     /// The legacy client, once it has introduced itself.
     client: Mutex<Option<Client>>,
@@ -69,19 +69,19 @@ impl Connection {
         let endpoint = gate
             .endpoint(path)
             .ok_or_else(|| OpenError::NoEndpoint(path.to_owned()))?;
-        Ok(Self::of(gate, endpoint, gate.local.clone())?)
+        Ok(Self::of(gate, endpoint, Arc::clone(&gate.local))?)
     }
 
     /// A connection of somebody in particular.
     pub(crate) fn of(
         gate: &Arc<Gate>,
         endpoint: Arc<Endpoint>,
-        principal: Principal,
+        caller: Arc<Caller>,
     ) -> Result<Self, SealError> {
         Ok(Self {
             gate: Arc::clone(gate),
             endpoint,
-            principal,
+            caller,
             id: ConversationId::new()?,
             client: Mutex::new(None),
         })
@@ -89,7 +89,7 @@ impl Connection {
 
     /// Whether it is this caller's own.
     pub(crate) fn belongs_to(&self, from: &Identified) -> bool {
-        *from.principal() == self.principal
+        from.principal() == self.caller.principal()
     }
 
     /// Where it leads.
@@ -134,11 +134,11 @@ impl Connection {
     async fn exchange(&self, from: Identified, raw: Bytes) -> Result<Answer, Refused> {
         let admitted = path::join(&self.gate, from)?;
         let message = receive::parse(raw)?;
-        let client = self.client_of(&message, admitted.principal())?;
+        let client = self.client_of(&message, admitted.caller())?;
         path::spoken(&self.gate, admitted, message, client).await
     }
 
-    fn client_of(&self, message: &Message, principal: &Principal) -> Result<Client, Refused> {
+    fn client_of(&self, message: &Message, caller: &Arc<Caller>) -> Result<Client, Refused> {
         let mut known = self.client.lock().unwrap_or_else(PoisonError::into_inner);
         if let Message::Request(request) = message {
             let refused = |era| {
@@ -149,28 +149,30 @@ impl Connection {
                 move |refusal| (refusal, about)
             };
             if request.meta(META_PROTOCOL_VERSION).is_some() {
-                let mut client = receive::modern(request, principal, None).map_err(refused(Era::Modern))?;
+                let mut client = receive::modern(request, caller, None).map_err(refused(Era::Modern))?;
                 // On a shared channel a modern client cancels by a notification, which has to find the call.
                 client.conversation = Some(self.id);
                 return Ok(client);
             }
             if request.method() == "initialize" {
-                let client = receive::handshake(request, principal, self.id).map_err(refused(Era::Legacy))?;
+                let client = receive::handshake(request, caller, self.id).map_err(refused(Era::Legacy))?;
                 *known = Some(client.clone());
                 return Ok(client);
             }
             return known
                 .clone()
-                .map(|client| self.with_level(client))
+                .map(|client| self.as_it_is(client, caller))
                 .ok_or_else(|| refused(Era::Modern)(Refusal::NoSession));
         }
         // A notification or response needs no handshake to be understood; without one it can only concern this connection.
         Ok(known
             .clone()
-            .unwrap_or_else(|| receive::nobody(principal, Some(self.id))))
+            .unwrap_or_else(|| receive::nobody(caller, Some(self.id))))
     }
 
-    fn with_level(&self, mut client: Client) -> Client {
+    /// The client with what may have changed since its handshake: the caller's credential may be another by now.
+    fn as_it_is(&self, mut client: Client, caller: &Arc<Caller>) -> Client {
+        client.caller = Arc::clone(caller);
         client.log_level = self.gate.sessions.level(self.id);
         client
     }
@@ -178,7 +180,12 @@ impl Connection {
     /// What the legacy client of this connection is told unasked; nothing before its handshake.
     pub(crate) fn notices(&self) -> Option<Messages> {
         let session = self.session()?;
-        Some(listen::session_stream(&self.gate, &self.endpoint, &session))
+        Some(listen::session_stream(
+            &self.gate,
+            &self.endpoint,
+            &self.caller,
+            &session,
+        ))
     }
 
     /// The client is gone: its calls are cancelled and its subscriptions given up.

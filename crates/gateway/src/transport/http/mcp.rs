@@ -184,6 +184,7 @@ async fn sessions(front: &Front, admitted: &Admitted, method: &Method) -> Result
             Ok(Answer::Messages(listen::session_stream(
                 &front.gate,
                 endpoint,
+                admitted.caller(),
                 &session,
             )))
         }

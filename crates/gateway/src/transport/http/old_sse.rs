@@ -93,7 +93,7 @@ async fn stream_of(
         .ok_or_else(|| Refusal::NoEndpoint(gatepost_policy::Printable(path).to_string()))?;
     let identified = identify(gate, arrival(gate, Arc::clone(&endpoint), headers, from)).await?;
     let connection =
-        Connection::of(gate, endpoint, identified.principal().clone()).map_err(|error| internal(&error))?;
+        Connection::of(gate, endpoint, Arc::clone(identified.caller())).map_err(|error| internal(&error))?;
     let key = URL_SAFE_NO_PAD.encode(random::<16>().map_err(|error| internal(&error))?);
     let (channel, unread) = Channel::new(connection);
     gate.old_streams.open().insert(key.clone(), Arc::new(channel));
