@@ -10,6 +10,7 @@ mod effect;
 mod explain;
 mod instant;
 pub mod limit;
+pub mod mask;
 mod nearest;
 mod pattern;
 mod principal;
