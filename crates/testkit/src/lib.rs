@@ -2,5 +2,6 @@
 
 pub mod conformance;
 pub mod gate;
+pub mod issuer;
 pub mod odd;
 pub mod peers;

@@ -1,7 +1,7 @@
 //! Real programs that tests talk to: what `scripts/install-test-peers.sh` brings.
 //!
 //! From npm (`testing/peers/node`): `conformance`, `inspector`, `mcp-server-everything`, `mcp-server-filesystem`,
-//! `mcp-server-memory`, `node`. From PyPI (`testing/peers/python`, one environment a file): `fastmcp`, `mcp-client`,
+//! `mcp-server-memory`, `node`, and the library `oidc-provider`, see [`crate::issuer`]. From PyPI (`testing/peers/python`, one environment a file): `fastmcp`, `mcp-client`,
 //! `mcp-server-fetch`, `mcp-server-sqlite`.
 
 use std::ffi::OsString;
