@@ -47,14 +47,12 @@ pub(crate) fn advise(config: &Config, places: &Places, findings: &mut Findings) 
     if config.http.public_url.is_some() {
         return;
     }
-    if !config.listen.is_private() {
-        let message = "other machines can reach it, and without `http.public_url` it answers none but those that know it by \
-                       a name of `http.hosts`";
-        if config.http.hosts.is_empty() {
-            let remedy = "write the URL that clients use into `http.public_url`";
-            findings.warning(&places.listen, "listen", message, remedy);
-            return;
-        }
+    if !config.listen.is_private() && config.http.hosts.is_empty() {
+        let message = "other machines can reach it, and no name by which they could is in `http.hosts`, so that each of \
+                       them gets 403";
+        let remedy = "write the URL that clients use into `http.public_url`";
+        findings.warning(&places.listen, "listen", message, remedy);
+        return;
     }
     let loopback = matches!(config.listen, Listen::Tcp(_)) && config.listen.is_private();
     if !identity.jwt.is_empty() && !loopback {

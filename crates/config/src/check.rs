@@ -48,8 +48,7 @@ pub(crate) fn config(
         roles: root.roles.0.iter().map(|(.., place)| place.clone()).collect(),
     };
     // What is wrong with the section has been said; what else would follow from it has not.
-    let identified =
-        places.identity.is_some() || findings.problems.iter().any(|problem| problem.path == "identity");
+    let identified = places.identity.is_some() || findings.are_within("identity");
     let (listen, ops) = (root.listen, root.ops.map(|ops| ops.listen));
     if !identified && !listen.value.is_private() {
         unreachable_for_others(&listen, "listen", ListenError::Public, findings);

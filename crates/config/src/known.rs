@@ -91,10 +91,11 @@ pub(crate) fn nearest<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str>
     if word.len() > 64 {
         return None;
     }
-    let word = word.to_lowercase().replace('-', "_");
+    let plain = |text: &str| text.to_lowercase().replace('-', "_");
+    let word = plain(word);
     let scored = candidates
         .iter()
-        .map(|name| (strsim::jaro_winkler(&word, name), *name));
+        .map(|name| (strsim::jaro_winkler(&word, &plain(name)), *name));
     scored
         .filter(|(score, _)| *score > 0.8)
         .max_by(|a, b| a.0.total_cmp(&b.0))

@@ -47,6 +47,16 @@ impl Findings {
         ));
     }
 
+    /// Whether anything is wrong at `path` or within it, so that what is there is not what was meant.
+    pub(crate) fn are_within(&self, path: &str) -> bool {
+        let within = |found: &str| {
+            found
+                .strip_prefix(path)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        };
+        self.problems.iter().any(|problem| within(&problem.path))
+    }
+
     /// Says that a value has the wrong shape. Its content is not shown: it may be a secret in the wrong place.
     pub(crate) fn expected(&mut self, node: &Node, path: &str, expected: &str, example: &str) {
         match node.value {

@@ -50,6 +50,7 @@ macro_rules! settings {
             fn schema() -> serde_json::Value {
                 const IGNORED: &[&str] = $crate::settings::first_of!($($ignored)?);
                 let mut properties = serde_json::Map::new();
+                // By reference, since a section without keys never changes it.
                 let required: &mut Vec<&str> = &mut Vec::new();
                 $(
                     let mut property = <$type as $crate::reader::Setting>::schema();

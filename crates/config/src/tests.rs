@@ -6,11 +6,18 @@ use gatepost_policy::{Access, Because, Effect, Hints};
 
 use super::*;
 
+mod audit;
+mod credentials;
+mod identity;
+mod limits;
+mod roles;
+
 fn environment(name: &str) -> Option<OsString> {
     match name {
         "HOME" => Some("/home/ann".into()),
         "TOKEN" => Some("hunter2-of-the-environment".into()),
         "MAX" => Some("9".into()),
+        "SEED" => Some("AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=".into()),
         _ => None,
     }
 }
@@ -30,6 +37,15 @@ fn check(text: &str, problems: &[&str]) {
     let found = parse(text).map(|_| ()).unwrap_err();
     let found: Vec<String> = found.iter().map(ToString::to_string).collect();
     assert_eq!(found, problems);
+}
+
+/// The configuration is right, and every warning is exactly this, in this order.
+#[track_caller]
+fn warned(text: &str, warnings: &[&str]) -> Config {
+    let config = good(text);
+    let found: Vec<String> = config.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(found, warnings);
+    config
 }
 
 #[test]

@@ -29,6 +29,13 @@ pub struct Audit {
     pub sinks: Vec<Sink>,
 }
 
+impl Audit {
+    /// Whether records go to standard output, where `gatepost stdio` speaks its protocol.
+    pub fn writes_to_stdout(&self) -> bool {
+        self.sinks.iter().any(|sink| matches!(sink, Sink::Stdout))
+    }
+}
+
 words! {
     /// When a record counts as written: `batch` when the operating system has it, `sync` when the disk has it.
     pub enum Durability { Batch = "batch", Sync = "sync" }

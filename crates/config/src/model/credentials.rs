@@ -1,5 +1,7 @@
 //! What the gate presents to servers.
 
+use http::header::AUTHORIZATION;
+
 use crate::{Secret, ServerUrl, Text};
 
 /// A way to be let in by a server that is reached over HTTP. A server has a list of them: the first that there is something
@@ -26,6 +28,34 @@ pub enum Credential {
         /// The password.
         password: Secret,
     },
+}
+
+impl Credential {
+    /// What it is called in the configuration.
+    pub fn key(&self) -> &'static str {
+        match self {
+            Self::PassThrough { .. } => "pass_through",
+            Self::Principal => "principal",
+            Self::ClientCredentials(_) => "client_credentials",
+            Self::Header(_) => "header",
+            Self::Bearer(_) => "bearer",
+            Self::Basic { .. } => "basic",
+        }
+    }
+
+    /// Whether there is something to present whoever calls, so that none after it is ever tried.
+    pub(crate) fn is_always_there(&self) -> bool {
+        !matches!(self, Self::PassThrough { .. } | Self::Principal)
+    }
+
+    /// The headers that it is presented in.
+    pub fn headers(&self) -> impl Iterator<Item = &http::HeaderName> {
+        let (own, authorization) = match self {
+            Self::Header(headers) => (&headers[..], None),
+            _ => (&[][..], Some(&AUTHORIZATION)),
+        };
+        own.iter().map(|(name, _)| name).chain(authorization)
+    }
 }
 
 /// How the gate gets a token for itself.

@@ -15,6 +15,13 @@ pub struct Identity {
     pub cache: Duration,
 }
 
+impl Identity {
+    /// The issuer whose `iss` is exactly this.
+    pub fn issuer(&self, issuer: &str) -> Option<&JwtIssuer> {
+        self.jwt.iter().find(|known| &*known.issuer == issuer)
+    }
+}
+
 /// An issuer of JSON Web Tokens (RFC 7519, RFC 9068) that is believed.
 #[derive(Clone, Debug)]
 pub struct JwtIssuer {

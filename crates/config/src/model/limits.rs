@@ -27,7 +27,7 @@ pub enum Bound {
     Rate {
         /// How many in which time.
         rate: Rate,
-        /// The most at once after a pause. `None`: the `amount` of the rate. Always `None` with a window.
+        /// The most at once after a pause. `None`: the `amount` of the rate. Always `None` but with a token bucket.
         burst: Option<NonZeroU32>,
         /// How it is counted.
         algorithm: LimitAlgorithm,

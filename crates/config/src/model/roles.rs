@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use gatepost_policy::{Access, Condition, Pattern};
+use gatepost_policy::{Access, BindingSettings, Condition, Pattern, RoleSettings, RuleSettings};
+
+use crate::Config;
 
 /// What somebody who has it may do. The patterns see names with their prefix, `server__tool`, and `server__uri` for
 /// resources.
@@ -37,4 +39,43 @@ pub struct Binding {
     pub tenant: Option<Arc<str>>,
     /// Somebody for whom this issuer speaks: always there where `users` or `groups` are. `None`: whoever speaks for them.
     pub issuer: Option<Arc<str>>,
+}
+
+impl Config {
+    /// What decides who may do what, in the words of the policy: [`gatepost_policy::Rules::compile`] takes it.
+    pub fn rule_settings(&self) -> RuleSettings {
+        let issuers = self.identity.iter().flat_map(|identity| &identity.jwt);
+        RuleSettings {
+            open: self.identity.is_none(),
+            access: self.access,
+            issuers: issuers.map(|jwt| Arc::clone(&jwt.issuer)).collect(),
+            roles: self.roles.iter().map(RoleSettings::from).collect(),
+            bindings: self.bindings.iter().map(BindingSettings::from).collect(),
+        }
+    }
+}
+
+impl From<&Role> for RoleSettings {
+    fn from(role: &Role) -> Self {
+        Self {
+            name: Arc::clone(&role.name),
+            allow: role.allow.clone(),
+            deny: role.deny.clone(),
+            access: role.access,
+            scopes: role.scopes.clone(),
+            when: role.when.clone(),
+        }
+    }
+}
+
+impl From<&Binding> for BindingSettings {
+    fn from(binding: &Binding) -> Self {
+        Self {
+            roles: binding.roles.clone(),
+            users: binding.users.clone(),
+            groups: binding.groups.clone(),
+            tenant: binding.tenant.clone(),
+            issuer: binding.issuer.clone(),
+        }
+    }
 }

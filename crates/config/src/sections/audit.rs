@@ -170,13 +170,6 @@ fn sinks(forms: Vec<Placed<SinkForm>>, findings: &mut Findings) -> Option<Vec<Si
     Some(sinks)
 }
 
-impl Audit {
-    /// Whether records go to standard output, where `gatepost stdio` speaks its protocol.
-    pub fn writes_to_stdout(&self) -> bool {
-        self.sinks.iter().any(|sink| matches!(sink, Sink::Stdout))
-    }
-}
-
 impl Setting for SigningKey {
     fn read(node: &Node, path: &str, findings: &mut Findings) -> Option<Self> {
         let text = Secret::read(node, path, findings)?;

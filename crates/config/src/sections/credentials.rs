@@ -1,7 +1,5 @@
 //! `credentials` of a server: what the gate presents to it.
 
-use http::header::AUTHORIZATION;
-
 use crate::{
     ClientCredentials, Credential, Secret, ServerUrl, Text,
     addresses::{SecureUrl, absolute_url},
@@ -207,32 +205,4 @@ fn origin(url: &http::Uri) -> (Option<&str>, Option<String>, u16) {
         url.host().map(str::to_ascii_lowercase),
         url.port_u16().unwrap_or(usual),
     )
-}
-
-impl Credential {
-    /// What it is called in the configuration.
-    pub fn key(&self) -> &'static str {
-        match self {
-            Self::PassThrough { .. } => "pass_through",
-            Self::Principal => "principal",
-            Self::ClientCredentials(_) => "client_credentials",
-            Self::Header(_) => "header",
-            Self::Bearer(_) => "bearer",
-            Self::Basic { .. } => "basic",
-        }
-    }
-
-    /// Whether there is something to present whoever calls, so that none after it is ever tried.
-    fn is_always_there(&self) -> bool {
-        !matches!(self, Self::PassThrough { .. } | Self::Principal)
-    }
-
-    /// The headers that it is presented in.
-    pub fn headers(&self) -> impl Iterator<Item = &http::HeaderName> {
-        let (own, authorization) = match self {
-            Self::Header(headers) => (&headers[..], None),
-            _ => (&[][..], Some(&AUTHORIZATION)),
-        };
-        own.iter().map(|(name, _)| name).chain(authorization)
-    }
 }

@@ -139,6 +139,10 @@ pub(crate) fn identity(
     public_url: Option<&http::Uri>,
     findings: &mut Findings,
 ) -> Option<Identity> {
+    if findings.are_within("identity.jwt") {
+        // What follows from a part of the issuers is not worth saying.
+        return None;
+    }
     if !form.api_keys && form.jwt.is_empty() {
         let message = "says neither `api_keys: true` nor `jwt`, so that nobody could prove who they are";
         findings.problem(place, "identity", message, "add at least one of the two");
@@ -157,7 +161,7 @@ pub(crate) fn identity(
             let remedy = "write the `aud` of the tokens that are meant for this gate, or `http.public_url`";
             findings.problem(&place, &join(&path, "audience"), message, remedy);
         }
-        issuers.push(issuer(value, &place, &path, findings)?);
+        issuers.push(issuer(value, &place, &path, findings));
     }
     Some(Identity {
         api_keys: form.api_keys,
@@ -166,13 +170,13 @@ pub(crate) fn identity(
     })
 }
 
-fn issuer(form: JwtForm, place: &Place, path: &str, findings: &mut Findings) -> Option<JwtIssuer> {
+fn issuer(form: JwtForm, place: &Place, path: &str, findings: &mut Findings) -> JwtIssuer {
     let keys = match (form.jwks_url, form.jwks_file) {
         (Some(_), Some(_)) => {
             let message = "says `jwks_url` and `jwks_file` at once";
             let remedy = "keep one of the two, or none to ask the issuer where its keys are";
             findings.problem(place, path, message, remedy);
-            return None;
+            IssuerKeys::Discovery
         }
         (Some(url), None) => IssuerKeys::Url(url.0),
         (None, Some(file)) => IssuerKeys::File(file.0),
@@ -190,7 +194,7 @@ fn issuer(form: JwtForm, place: &Place, path: &str, findings: &mut Findings) -> 
         }
     }
     let (types, untyped) = token_types(form.types);
-    Some(JwtIssuer {
+    JwtIssuer {
         issuer: form.issuer.0,
         audience: plain(form.audience),
         keys,
@@ -206,7 +210,7 @@ fn issuer(form: JwtForm, place: &Place, path: &str, findings: &mut Findings) -> 
             allow: plain(Some(tenant.allow)),
         }),
         refresh: form.refresh.0,
-    })
+    }
 }
 
 /// The values of `typ`, and whether it may be missing. RFC 7515 §4.1.9: they are media types, which have no case, and
@@ -227,11 +231,4 @@ fn token_types(given: Option<Some1<Name>>) -> (Vec<Arc<str>>, bool) {
         }
     }
     (types, untyped)
-}
-
-impl Identity {
-    /// The issuer whose `iss` is exactly this.
-    pub fn issuer(&self, issuer: &str) -> Option<&JwtIssuer> {
-        self.jwt.iter().find(|known| &*known.issuer == issuer)
-    }
 }

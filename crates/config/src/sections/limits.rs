@@ -23,10 +23,10 @@ settings! {
         pub(crate) r#match: Option<Pattern>,
         /// How many calls in which time: `20/s`, `100/min`, `5/h`, `1000/day`. A further one gets 429 with `Retry-After`.
         pub(crate) rate: Option<Rate>,
-        /// With `token_bucket`, the most calls at once after a pause; with `leaky_bucket`, the most that wait for their turn.
-        /// Default: the number of `rate`.
+        /// With `token_bucket`, the most calls at once after a pause. Default: the number of `rate`.
         pub(crate) burst: Option<NonZeroU32>,
-        /// How a rate is counted. Default: `token_bucket`.
+        /// How a rate is counted: `token_bucket` allows bursts, `fixed_window` begins anew with each period,
+        /// `sliding_window` holds in any period, `leaky_bucket` spaces calls evenly. Default: `token_bucket`.
         pub(crate) algorithm: Option<LimitAlgorithm>,
         /// The most calls that run at once.
         pub(crate) concurrency: Option<NonZeroU32>,
@@ -93,14 +93,8 @@ fn bound(form: &LimitForm, place: &Place, path: &str, findings: &mut Findings) -
         return Some(Bound::Concurrency(concurrency));
     }
     let algorithm = form.algorithm.unwrap_or(LimitAlgorithm::TokenBucket);
-    if form.burst.is_some()
-        && matches!(
-            algorithm,
-            LimitAlgorithm::FixedWindow | LimitAlgorithm::SlidingWindow
-        )
-    {
-        let message =
-            format!("belongs to `token_bucket` and `leaky_bucket`, and this limit has `{algorithm}`");
+    if form.burst.is_some() && algorithm != LimitAlgorithm::TokenBucket {
+        let message = format!("belongs to `token_bucket`, and this limit has `{algorithm}`");
         findings.problem(place, &join(path, "burst"), message, "remove it");
     }
     Some(Bound::Rate {

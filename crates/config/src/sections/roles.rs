@@ -2,12 +2,10 @@
 
 use std::sync::Arc;
 
-use gatepost_policy::{
-    Access, BindingSettings, Condition, KEY_ISSUER, Pattern, Principal, Printable, RoleSettings, RuleSettings,
-};
+use gatepost_policy::{Access, Condition, KEY_ISSUER, Pattern, Principal, Printable};
 
 use crate::{
-    Binding, Config, Identity, Role, known,
+    Binding, Identity, Role, known,
     names::{Name, Placed, ScopeName, Some1, plain},
     problem::Place,
     reader::{Findings, Setting, join},
@@ -268,43 +266,4 @@ fn tenant_there_is(
         findings.problem(&place, &path, message, remedy);
     }
     value.0
-}
-
-impl Config {
-    /// What decides who may do what, in the words of the policy: [`gatepost_policy::Rules::compile`] takes it.
-    pub fn rule_settings(&self) -> RuleSettings {
-        let issuers = self.identity.iter().flat_map(|identity| &identity.jwt);
-        RuleSettings {
-            open: self.identity.is_none(),
-            access: self.access,
-            issuers: issuers.map(|jwt| Arc::clone(&jwt.issuer)).collect(),
-            roles: self.roles.iter().map(RoleSettings::from).collect(),
-            bindings: self.bindings.iter().map(BindingSettings::from).collect(),
-        }
-    }
-}
-
-impl From<&Role> for RoleSettings {
-    fn from(role: &Role) -> Self {
-        Self {
-            name: Arc::clone(&role.name),
-            allow: role.allow.clone(),
-            deny: role.deny.clone(),
-            access: role.access,
-            scopes: role.scopes.clone(),
-            when: role.when.clone(),
-        }
-    }
-}
-
-impl From<&Binding> for BindingSettings {
-    fn from(binding: &Binding) -> Self {
-        Self {
-            roles: binding.roles.clone(),
-            users: binding.users.clone(),
-            groups: binding.groups.clone(),
-            tenant: binding.tenant.clone(),
-            issuer: binding.issuer.clone(),
-        }
-    }
 }
