@@ -3,12 +3,10 @@
 //! Exactly one is looked at. Two are a mistake of the client at best, and at worst an attempt to have one checked and the
 //! other one used, so they are refused whatever they are.
 
+use gatepost_store::KEY_PREFIX;
 use http::{HeaderMap, HeaderName, header};
 
 use crate::refusal::{Refusal, Ruling};
-
-/// What every API key begins with. Nothing that begins so is ever taken for a token, or sent to anybody.
-pub const API_KEY_PREFIX: &str = "gp_";
 
 /// The longest credential that is looked at.
 pub(crate) const LONGEST: usize = 16 * 1024;
@@ -18,7 +16,7 @@ const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 /// The one credential of a request. Neither `Debug` nor `Display`: it must not print.
 #[derive(Clone, Copy)]
 pub(crate) enum Presented<'a> {
-    /// Begins with [`API_KEY_PREFIX`].
+    /// Begins with [`KEY_PREFIX`]: never taken for a token, and never sent to anybody.
     ApiKey(&'a str),
     /// Anything else that came as a bearer token.
     Bearer(&'a str),
@@ -48,7 +46,7 @@ impl<'a> Presented<'a> {
         let text = value.to_str().map_err(|_| malformed())?;
         if key.is_some() {
             return match text {
-                key if key.starts_with(API_KEY_PREFIX) && is_token68(key) => Ok(Self::ApiKey(key)),
+                key if key.starts_with(KEY_PREFIX) && is_token68(key) => Ok(Self::ApiKey(key)),
                 _ => Err(Refusal::invalid(
                     "X-API-Key holds something that is no API key",
                     "what X-API-Key holds is no API key of this gate",
@@ -66,7 +64,7 @@ impl<'a> Presented<'a> {
         }
         match rest.trim_start_matches(' ') {
             token if !is_token68(token) => Err(malformed()),
-            key if key.starts_with(API_KEY_PREFIX) => Ok(Self::ApiKey(key)),
+            key if key.starts_with(KEY_PREFIX) => Ok(Self::ApiKey(key)),
             token => Ok(Self::Bearer(token)),
         }
     }

@@ -11,11 +11,12 @@ use std::{
 
 use gatepost_config::{Identity as Settings, IssuerKeys, JwtIssuer};
 use gatepost_policy::{Facts, Method, Printable, UnixMillis};
+use gatepost_store::{KeyRefusal, KeyRing, UnixSeconds};
 use http::HeaderMap;
 use tokio::time::Instant;
 
 use crate::{
-    ApiKeys, Clock, KeyProblem, KeysError,
+    Clock, KeysError,
     cache::{Cache, Mark, Marker},
     credential::Presented,
     keys::{Found, Keeper, Key, Running, Source, read},
@@ -30,8 +31,8 @@ const MOST_KNOWN: usize = 100_000;
 const MOST_WRONG: usize = 10_000;
 /// How long a credential is remembered as wrong.
 const WRONG_FOR: Duration = Duration::from_secs(10);
-/// How often at most it is told that an API key is in use, in milliseconds.
-const USED_EVERY: i64 = 60_000;
+/// How often it is noted at most that an API key is in use, in milliseconds.
+const NOTED_EVERY: i64 = 10_000;
 /// How often one request waits for an issuer: once for keys at all, once for the one it names, and once more because a
 /// third request may have come in between.
 const ROUNDS: usize = 3;
@@ -39,7 +40,7 @@ const ROUNDS: usize = 3;
 /// Everybody who is believed, and how. `T` is what is made of a bearer's facts, once for each verified credential.
 pub struct Identity<T> {
     issuers: Vec<Issuer>,
-    api_keys: Option<Arc<dyn ApiKeys>>,
+    api_keys: Option<Arc<KeyRing>>,
     clock: Clock,
     make: Box<dyn Fn(Facts) -> T + Send + Sync>,
     remember_for: Duration,
@@ -71,8 +72,8 @@ enum Proof {
     ApiKey {
         id: Arc<str>,
         generation: u64,
-        /// When it was last told that it is in use, in milliseconds.
-        told: AtomicI64,
+        /// When it was last noted that it is in use, in milliseconds.
+        noted: AtomicI64,
     },
 }
 
@@ -144,7 +145,7 @@ impl<T> Identity<T> {
     /// See [`IdentityError`].
     pub fn new(
         settings: &Settings,
-        api_keys: Option<Arc<dyn ApiKeys>>,
+        api_keys: Option<Arc<KeyRing>>,
         clock: Clock,
         make: impl Fn(Facts) -> T + Send + Sync + 'static,
     ) -> Result<Self, IdentityError> {
@@ -271,13 +272,13 @@ impl<T> Identity<T> {
                     return Err(for_somebody_else(&verified.audiences, resource));
                 }
             }
-            Proof::ApiKey { id, told, .. } => {
-                let before = told.load(Relaxed);
-                if today.0.saturating_sub(before) >= USED_EVERY
-                    && told.compare_exchange(before, today.0, Relaxed, Relaxed).is_ok()
+            Proof::ApiKey { id, noted, .. } => {
+                let before = noted.load(Relaxed);
+                if today.0.saturating_sub(before) >= NOTED_EVERY
+                    && noted.compare_exchange(before, today.0, Relaxed, Relaxed).is_ok()
                     && let Some(keys) = &self.api_keys
                 {
-                    keys.used(id, today);
+                    keys.touch(id, seconds(today));
                 }
             }
         }
@@ -302,23 +303,35 @@ impl<T> Identity<T> {
             .ok_or_else(|| refused("API keys are not switched on (`identity.api_keys`)".to_owned()))?;
         // Before the look-up: a key that is revoked meanwhile is looked at again.
         let generation = keys.generation();
-        let bearer = keys
-            .verify(key, today)
-            .map_err(|problem: KeyProblem| refused(format!("the API key {problem}")))?;
-        let id = match &bearer.facts.method {
-            Method::ApiKey { id } => Arc::clone(id),
-            // A store that says of its key that it is none.
-            _ => return Err(refused("the API key's record is not of an API key".to_owned())),
-        };
-        keys.used(&id, today);
+        let record = keys
+            .verify(key, seconds(today))
+            .map_err(|refusal| match refusal {
+                KeyRefusal::Unavailable => Refusal::of(
+                    Ruling::Unavailable {
+                        retry_after: Duration::from_secs(1),
+                    },
+                    refusal.to_string(),
+                    "API keys cannot be checked at the moment: try again",
+                ),
+                KeyRefusal::Unreadable(_)
+                | KeyRefusal::Unknown
+                | KeyRefusal::Revoked
+                | KeyRefusal::Expired => refused(refusal.to_string()),
+            })?;
+        let id = Arc::clone(&record.id);
+        let mut facts = Facts::of(record.principal(), Method::ApiKey { id: Arc::clone(&id) });
+        facts.roles.clone_from(&record.roles);
+        facts.name.clone_from(&record.name);
         let verified = Arc::new(Verified {
-            bearer: (self.make)(bearer.facts),
-            expires: bearer.expires,
+            bearer: (self.make)(facts),
+            expires: record
+                .expires
+                .map(|end| UnixMillis(i64::try_from(end).unwrap_or(i64::MAX).saturating_mul(1000))),
             audiences: Vec::new(),
             proof: Proof::ApiKey {
                 id,
                 generation,
-                told: AtomicI64::new(today.0),
+                noted: AtomicI64::new(today.0),
             },
         });
         self.remember(mark, &verified, now);
@@ -430,6 +443,11 @@ fn for_somebody_else(audiences: &[Box<str>], resource: &Resource) -> Refusal {
             None => "the token is for somebody else: ask its issuer for one for this endpoint".to_owned(),
         },
     )
+}
+
+/// Whole seconds, as the store counts them.
+fn seconds(time: UnixMillis) -> UnixSeconds {
+    UnixSeconds::try_from(time.0 / 1000).unwrap_or_default()
 }
 
 fn unavailable(reason: impl Into<std::borrow::Cow<'static, str>>, retry_after: Duration) -> Refusal {

@@ -1,13 +1,12 @@
 //! Who is calling.
 //!
 //! A request presents one credential, and [`Identity`] says whose it is, or refuses: a JSON Web Token of a configured issuer
-//! ([`Identity`] keeps the issuers' keys), or an API key of the gate itself. What is presented and wrong is refused; nothing
+//! ([`Identity`] keeps the issuers' keys), or an API key of the gate itself ([`gatepost_store::KeyRing`]). What is presented and wrong is refused; nothing
 //! falls through to another method or to anybody. [`Resource`] is what clients are told of where tokens come from (RFC 9728),
 //! as pure values.
 //!
 //! Nothing here says what a caller may do. It gives [`gatepost_policy::Facts`], and the rules make something of them.
 
-mod api_keys;
 mod cache;
 mod clock;
 mod credential;
@@ -18,9 +17,7 @@ mod refusal;
 mod resource;
 mod token;
 
-pub use api_keys::{ApiKeys, KeyBearer, KeyProblem};
 pub use clock::Clock;
-pub use credential::API_KEY_PREFIX;
 pub use identity::{Identity, IdentityError, Verified};
 pub use keys::{BadKeySet, KeysError};
 pub use refusal::{Refusal, Ruling};

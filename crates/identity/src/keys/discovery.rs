@@ -135,7 +135,7 @@ mod tests {
                 r#"{"issuer":"https://evil","issuer":"https://id","jwks_uri":"https://k"}"#,
                 "twice",
             ),
-            ("<html>", "JSON"),
+            ("<html>", "did not answer with metadata"),
         ] {
             let error = check(id, text).unwrap_err();
             assert!(error.contains(expected), "{text}: {error}");
