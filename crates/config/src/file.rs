@@ -1,21 +1,22 @@
-//! The file form: what may be written. [`crate::check`] turns it into what is meant.
+//! The file form: what may be written. [`crate::check`] turns it into what is meant. The larger sections are in
+//! [`crate::sections`].
 
-use std::{num::NonZeroU32, time::Duration};
+use std::time::Duration;
 
-use gatepost_policy::{Access, Effect, Pattern};
+use gatepost_policy::Access;
 
 use crate::{
-    Asks, Endpoints, EraChoice, Http, Isolation, Listen, ModuleOptions, Pool, Secret, ServerUrl, Telemetry,
-    Text, Transport, known,
-    names::{Name, Placed, Some1},
+    Asks, Endpoints, Http, Listen, Telemetry,
+    names::Placed,
     sections::{
         audit::AuditForm,
-        credentials::CredentialForm,
         identity::IdentityForm,
         limits::{LimitForm, QuotaForm},
         roles::{BindingForm, RoleForm},
+        servers::ServerForm,
+        views::ViewForm,
     },
-    settings::{settings, words},
+    settings::settings,
     values::{FilePath, GraceTime, IncludePattern, Named, SealingKey},
 };
 
@@ -67,91 +68,6 @@ settings! {
         pub(crate) sessions: Sessions,
         /// What servers ask of clients while a call runs.
         pub(crate) asks: Asks,
-    }
-}
-
-settings! {
-    /// A server: one of `module`, `command` and `url`, and what belongs to it.
-    pub(crate) struct ServerForm ignoring known::IGNORED_OF_CLIENTS; {
-        /// The name of a built-in server, which runs inside the gate.
-        pub(crate) module: Option<String>,
-        /// What the module is told; see its own documentation.
-        pub(crate) options: Option<ModuleOptions>,
-        /// The program of a server that speaks on its standard input and output.
-        pub(crate) command: Option<Text>,
-        /// The program's arguments. Default: none.
-        pub(crate) args: Option<Vec<Text>>,
-        /// What is added to the program's environment. Never printed. Default: nothing.
-        pub(crate) env: Option<Named<Secret>>,
-        /// The program's folder. Default: the gate's own.
-        pub(crate) cwd: Option<FilePath>,
-        /// The endpoint of a server that is reached over HTTP.
-        pub(crate) url: Option<ServerUrl>,
-        /// How a URL is spoken to: `streamable-http`, `sse` for the transport of 2024-11-05, `auto` to find out.
-        /// Default: `auto`.
-        pub(crate) transport: Option<Transport>,
-        /// What clients call the kind of a server: `stdio` goes with `command`, `http` and `sse` with `url`.
-        pub(crate) r#type: Option<ClientType>,
-        /// Headers of every request to a URL. Never printed. Default: none.
-        pub(crate) headers: Option<Named<Secret>>,
-        /// What the gate presents to a URL, in the order of trying. Default: nothing.
-        pub(crate) credentials: Option<Vec<Placed<CredentialForm>>>,
-        /// Which era of the protocol the server speaks: `modern` is 2026-07-28, `legacy` what came before, `auto` finds
-        /// out.
-        pub(crate) era: EraChoice = "auto",
-        /// How long the server may be silent during a call; each message of it (progress, a log line, a part of the answer)
-        /// begins the time anew. Then the call fails, naming the server.
-        pub(crate) timeout: Duration = "60s",
-        /// How long starting may take: a process and its handshake; then the calls that wait for it fail.
-        pub(crate) start_timeout: Duration = "60s",
-        /// How long the question for the era may stay unanswered before the server is greeted as a legacy one too; the
-        /// first decisive answer wins.
-        pub(crate) probe_timeout: Duration = "5s",
-        /// How many processes or legacy sessions the server gets.
-        pub(crate) pool: Pool,
-        /// Who shares a process or session: everybody (`shared`), the callers of one tenant (`tenant`; all who have none
-        /// count as one), one caller (`principal`), or one client session (`session`).
-        pub(crate) isolation: Isolation = "tenant",
-        /// The most calls at once; further ones wait, within their timeout. Default: no bound.
-        pub(crate) concurrency: Option<NonZeroU32>,
-        /// Whether the server's own hints about what its tools do are believed where `effects` says nothing. Default:
-        /// `true` for a `module`, whose hints are the gate's own, `false` for every other server.
-        pub(crate) trust_annotations: Option<bool>,
-        /// What the server's tools do, by patterns on their own names; the first that matches decides. What no pattern
-        /// names counts as destructive.
-        pub(crate) effects: Named<Effect>,
-        /// Leaves the server out.
-        pub(crate) disabled: bool = false,
-    }
-}
-
-words! {
-    /// What clients write into `type`.
-    pub(crate) enum ClientType {
-        Stdio = "stdio",
-        Http = "http",
-        StreamableHttp = "streamable-http" | "streamableHttp",
-        Sse = "sse",
-    }
-}
-
-settings! {
-    /// A named selection of what servers offer. Its patterns see names with their prefix, `server__tool`, before
-    /// renaming; for resources `server__uri`.
-    pub(crate) struct ViewForm {
-        /// Patterns of names to show. Default: everything.
-        pub(crate) include: Option<Vec<Pattern>>,
-        /// Patterns of names to leave out, whatever `include` says. Default: none.
-        pub(crate) exclude: Vec<Pattern>,
-        /// New names of tools and prompts, by their names with prefix. Default: none.
-        pub(crate) rename: Named<Text>,
-        /// The gravest that tools of this view may do: `read` makes it read-only, `write` allows changes, `destructive`
-        /// everything.
-        pub(crate) access: Access = "destructive",
-        /// Who finds it: whoever has one of these roles. To others it does not exist. Default: everybody.
-        pub(crate) roles: Option<Some1<Placed<Name>>>,
-        /// What the view is for; clients see it. Default: none.
-        pub(crate) description: Option<String>,
     }
 }
 

@@ -3,10 +3,10 @@
 use crate::{
     ClientCredentials, Credential, Secret, ServerUrl, Text,
     addresses::{SecureUrl, absolute_url},
-    check,
     names::{Name, Placed, ScopeName},
     problem::Place,
     reader::{Findings, join},
+    sections::servers,
     settings::{settings, words},
     values::Named,
 };
@@ -142,7 +142,7 @@ fn credential(
             let remedy = "write a header, such as `{ X-API-Key: \"${file:/path}\" }`";
             findings.problem(place, &path, "is empty", remedy);
         }
-        return Some(Credential::Header(check::headers(given, &path, findings)));
+        return Some(Credential::Header(servers::headers(given, &path, findings)));
     }
     if let Some(token) = form.bearer {
         // RFC 6750 §2.1 has fewer characters, but tokens in use have others.

@@ -10,6 +10,7 @@ use crate::{
     names::Placed,
     problem::Place,
     reader::{Findings, join},
+    sections::views::names_a_server,
     settings::{settings, words},
 };
 
@@ -138,6 +139,6 @@ fn matches_something(
     findings: &mut Findings,
 ) {
     if let Some(pattern) = pattern {
-        crate::check::names_a_server(pattern, place, path, servers, findings);
+        names_a_server(pattern, place, path, servers, findings);
     }
 }

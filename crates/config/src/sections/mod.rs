@@ -6,3 +6,5 @@ pub(crate) mod credentials;
 pub(crate) mod identity;
 pub(crate) mod limits;
 pub(crate) mod roles;
+pub(crate) mod servers;
+pub(crate) mod views;
