@@ -14,9 +14,9 @@ use gatepost_config::{Config, json_schema};
 
 mod schema_check;
 
-/// Every variable is set, so that examples may name any.
+/// Every variable is set, so that examples may name any: to what is a path, a secret, and 32 bytes in Base64.
 fn environment(_name: &str) -> Option<OsString> {
-    Some("/0123456789-abcdefghijklmnopqrstuvwxyz".into())
+    Some("/123456789abcdefghijklmnopqrstuvwxyzABCDEFw=".into())
 }
 
 struct Example {
@@ -83,7 +83,18 @@ fn the_examples_in_the_documentation_are_right() {
             }
             "gatepost-refused" => assert!(config.is_err(), "{place}: is accepted"),
             other => {
-                let looks_like_one = ["servers:", "mcpServers:", "views:", "listen:"];
+                let looks_like_one = [
+                    "servers:",
+                    "mcpServers:",
+                    "views:",
+                    "listen:",
+                    "identity:",
+                    "roles:",
+                    "bindings:",
+                    "limits:",
+                    "quotas:",
+                    "audit:",
+                ];
                 let looks_like_one = text
                     .lines()
                     .any(|line| looks_like_one.iter().any(|key| line.starts_with(key)));
@@ -135,6 +146,103 @@ fn the_schema_and_the_reader_agree() {
         ("ops: {}", false),
         ("ops:", false),
         ("ops: {listen: 'unix:/x'}", true),
+        ("access: read", true),
+        ("access: readonly", false),
+        ("identity: {api_keys: true}", true),
+        ("identity: {api_keys: 1}", false),
+        ("identity: {api_keys: true, jwt: [{}]}", false),
+        ("identity: {jwt: [{issuer: 'https://i', audience: [a]}]}", true),
+        ("identity: {jwt: [{issuer: 'https://i', audience: []}]}", false),
+        ("identity: {jwt: [{issuer: 'https://i', audience: ['*']}]}", false),
+        ("identity: {jwt: [{issuer: i, audience: [a]}]}", false),
+        (
+            "identity: {jwt: [{issuer: 'https://i', audience: [a], algorithms: [ES256]}]}",
+            true,
+        ),
+        (
+            "identity: {jwt: [{issuer: 'https://i', audience: [a], algorithms: [HS256]}]}",
+            false,
+        ),
+        (
+            "identity: {jwt: [{issuer: 'https://i', audience: [a], groups: {claim: [a, b]}}]}",
+            true,
+        ),
+        (
+            "identity: {jwt: [{issuer: 'https://i', audience: [a], groups: {claim: {a: b}}}]}",
+            false,
+        ),
+        (
+            "identity: {jwt: [{issuer: 'https://i', audience: [a], tenant: {claim: a}}]}",
+            false,
+        ),
+        ("identity: {api_keys: true, cache: 0s}", true),
+        ("identity: {api_keys: true, cache: 0}", false),
+        (
+            "{identity: {api_keys: true}, roles: {r: {allow: ['*'], scopes: [a]}}}",
+            true,
+        ),
+        (
+            "{identity: {api_keys: true}, roles: {r: {scopes: ['a b']}}}",
+            false,
+        ),
+        (
+            "{identity: {api_keys: true}, roles: {r:}, bindings: [{role: r, tenant: t}]}",
+            true,
+        ),
+        (
+            "{identity: {api_keys: true}, roles: {r:}, bindings: [{roles: [r], tenant: t}]}",
+            true,
+        ),
+        (
+            "{identity: {api_keys: true}, roles: {r:}, bindings: [{role: r}]}",
+            false,
+        ),
+        (
+            "{identity: {api_keys: true}, roles: {r:}, bindings: [{tenant: t}]}",
+            false,
+        ),
+        (
+            "{identity: {api_keys: true}, roles: {r:}, bindings: [{role: r, roles: [r], tenant: t}]}",
+            false,
+        ),
+        (
+            "{identity: {api_keys: true}, roles: {r:}, views: {v: {roles: [r]}}}",
+            true,
+        ),
+        ("views: {v: {roles: []}}", false),
+        ("limits: [{per: ip, rate: 100/min}]", true),
+        ("limits: [{per: ip, rate: 100}]", false),
+        ("limits: [{per: ip, rate: 100/week}]", false),
+        ("limits: [{per: ip}]", false),
+        ("limits: [{per: ip, rate: 1/s, concurrency: 1}]", false),
+        ("limits: [{rate: 1/s}]", false),
+        ("limits: [{per: ip, concurrency: 0}]", false),
+        ("quotas: [{per: tenant, calls: 1/day}]", true),
+        ("quotas: [{per: tenant, bytes: 1GiB/day}]", true),
+        ("quotas: [{per: tenant, bytes: 1GiB/h}]", false),
+        ("quotas: [{per: tenant}]", false),
+        ("quotas: [{per: ip, calls: 1/day}]", false),
+        ("audit:", true),
+        ("audit: {}", true),
+        ("audit: {durability: fsync}", false),
+        ("audit: {sinks: [{stdout: {}}]}", true),
+        ("audit: {sinks: [{stdout: {a: b}}]}", false),
+        ("audit: {sinks: [{}]}", false),
+        ("audit: {sinks: [{http: {url: 'https://h/', batch: 501}}]}", false),
+        ("audit: {sinks: [{http: {}}]}", false),
+        (
+            "servers: {a: {url: 'https://h/', credentials: [{principal: pat}]}}",
+            true,
+        ),
+        (
+            "servers: {a: {url: 'https://h/', credentials: [{principal: key}]}}",
+            false,
+        ),
+        ("servers: {a: {url: 'https://h/', credentials: [{}]}}", false),
+        (
+            "servers: {a: {url: 'https://h/', credentials: [{basic: {username: a}}]}}",
+            false,
+        ),
     ] {
         let value: serde_json::Value = serde_saphyr::from_str(text).unwrap();
         let value = if value.is_null() {

@@ -43,6 +43,9 @@ pub(crate) fn check(root: &Value, schema: &Value, value: &Value, path: &str) -> 
                 let pattern = regex::Regex::new(pattern).map_err(|error| error.to_string())?;
                 value.as_str().is_none_or(|text| pattern.is_match(text))
             }
+            "minItems" => value
+                .as_array()
+                .is_none_or(|items| Some(items.len() as u64) >= expected.as_u64()),
             "items" => {
                 for (at, item) in value.as_array().into_iter().flatten().enumerate() {
                     check(root, expected, item, &format!("{path}[{at}]"))?;
