@@ -50,7 +50,7 @@ pub(crate) fn build(config: Config, modules_dir: &Path) -> Result<Arc<Gate>, Fai
     let modules = |name: &str, options: &_| {
         gatepost_modules::module(name, options, &context).map_err(|error| error.to_string())
     };
-    Gate::build(config, &modules, supervisor).map_err(|error| {
+    Gate::build(config, modules_dir, &modules, supervisor).map_err(|error| {
         Failure::new(
             format!("failed to build the gate: {error}"),
             "mend the configuration, then try `gatepost check`",

@@ -1,6 +1,5 @@
-//! May they? The only maker of [`Permitted`], without which no server can be called.
-//!
-//! Lists are compiled with the same `policy::decide`, so what is listed can be called and what is not listed cannot.
+//! May they? Lists are compiled with the same `policy::decide`, so what is listed can be called and what is not listed
+//! cannot.
 
 use std::{
     sync::Arc,
@@ -8,97 +7,29 @@ use std::{
 };
 
 use gatepost_policy::{Action, By, Circumstances, Decision, Reason, UnixMillis, decide};
-use gatepost_protocol::{envelope::Request, headers::HeaderParams, method::Method};
+use gatepost_protocol::{envelope::Request, method::Method};
 
 use crate::{
-    bridge::replay::Input,
-    inbound::{Cancellation, Client, Inbound, Trace},
+    inbound::Inbound,
     refusal::Refusal,
     resolve::{Resolved, Target, There},
-    upstream::{Polled, Server},
 };
 
-/// Proof that this principal may make this call, through this endpoint, now. Only [`authorize`] makes it, and
-/// `Server::call` takes nothing else.
-///
-/// ```compile_fail
-/// use gatepost_gateway::stages::{Inbound, Permitted, There};
-/// fn forge(inbound: Inbound, there: There) -> Permitted {
-///     Permitted { inbound, there }
-/// }
-/// ```
-pub struct Permitted {
+/// A call that the rules allow this principal, through this endpoint, now. Only [`authorize`] makes it.
+pub struct Authorized {
     inbound: Arc<Inbound>,
     there: There,
-    /// The rule that allowed it.
     by: By,
-    /// Rare, so it takes no more room than it must.
-    input: Option<Box<Input>>,
-    /// The call has become this task, and somebody waits for it here.
-    task: Option<Box<Polled>>,
 }
 
-/// What the gate answers by itself, and what a server answers.
-pub enum Fork {
-    /// The gate.
-    Here(Arc<Inbound>, Method),
-    /// A server.
-    There(Permitted),
-}
-
-impl Permitted {
+impl Authorized {
     pub(crate) fn inbound(&self) -> &Arc<Inbound> {
         &self.inbound
     }
 
-    /// The request as the client sent it, with the client's id and the public name.
-    pub(crate) fn request(&self) -> &Request {
-        &self.inbound.request
-    }
-
-    /// The server it goes to.
-    pub(crate) fn server(&self) -> &Arc<Server> {
-        &self.there.server
-    }
-
-    /// `None` for a vendor's method.
-    pub(crate) fn method(&self) -> Option<Method> {
-        self.there.method
-    }
-
-    /// What the tool or prompt is called there; `None` where the name stays as it is.
-    pub(crate) fn original_name(&self) -> Option<&str> {
-        self.there.original.as_deref()
-    }
-
-    /// The same, to be kept.
-    pub(crate) fn original(&self) -> Option<&Arc<str>> {
-        self.there.original.as_ref()
-    }
-
-    /// What the gate adds to a call that is made again.
-    pub(crate) fn input(&self) -> Option<&Input> {
-        self.input.as_deref()
-    }
-
-    /// Adds that.
-    pub(crate) fn bring(&mut self, input: Option<Input>) {
-        self.input = input.map(Box::new);
-    }
-
-    /// Whether the call has become a task that goes on.
-    pub(crate) fn has_task(&self) -> bool {
-        self.task.is_some()
-    }
-
-    /// That task.
-    pub(crate) fn take_task(&mut self) -> Option<Box<Polled>> {
-        self.task.take()
-    }
-
-    /// Keeps it, unless it has ended.
-    pub(crate) fn keep_task(&mut self, task: Box<Polled>) {
-        self.task = (!task.has_ended()).then_some(task);
+    /// What it is there.
+    pub(crate) fn there(&self) -> &There {
+        &self.there
     }
 
     /// What is done, in the policy's terms.
@@ -110,46 +41,14 @@ impl Permitted {
     pub(crate) fn by(&self) -> &By {
         &self.by
     }
+}
 
-    /// Who asks.
-    pub(crate) fn client(&self) -> &Client {
-        &self.inbound.client
-    }
-
-    /// The trace it belongs to.
-    pub(crate) fn trace(&self) -> Trace<'_> {
-        self.inbound.trace()
-    }
-
-    /// What the tool's schema wants to see in headers.
-    pub(crate) fn header_params(&self) -> Option<&HeaderParams> {
-        self.there.header_params()
-    }
-
-    /// Whether the tool's structured output is nothing this client's version can take.
-    pub(crate) fn drops_structured(&self) -> bool {
-        self.there
-            .tool()
-            .is_some_and(|tool| tool.drops_structured(self.inbound.client.version))
-    }
-
-    /// Whether a legacy server does this call only as a task (2025-11-25 basic/utilities/tasks, Tool-Level Negotiation).
-    pub(crate) fn must_be_task(&self) -> bool {
-        self.there.tool().is_some_and(|tool| tool.only_as_task)
-    }
-
-    /// Whether making this call twice does no more than making it once.
-    pub(crate) fn repeatable(&self) -> bool {
-        match self.there.tool() {
-            Some(tool) => tool.repeatable,
-            None => self.there.method.is_some_and(|method| method.facts().repeatable),
-        }
-    }
-
-    /// The client's wish to end this call.
-    pub(crate) fn cancellation(&self) -> &Arc<Cancellation> {
-        &self.inbound.cancellation
-    }
+/// What the gate answers by itself, and what a server answers.
+pub enum Fork {
+    /// The gate.
+    Here(Arc<Inbound>, Method),
+    /// A server.
+    There(Authorized),
 }
 
 /// Asks the policy.
@@ -170,14 +69,15 @@ pub fn authorize(resolved: Resolved) -> Result<Fork, Refusal> {
     };
     let caller = &inbound.client.caller;
     match decide(caller, inbound.view.rules(), &there.action(), circumstances) {
-        Decision::Allow(by) | Decision::Depends(by) => Ok(Fork::There(Permitted {
-            inbound,
-            there,
-            by,
-            input: None,
-            task: None,
-        })),
-        Decision::NeedsScopes(scopes) => Err(Refusal::Scopes(Arc::clone(scopes.needed()))),
+        Decision::Allow(by) | Decision::Depends(by) => Ok(Fork::There(Authorized { inbound, there, by })),
+        Decision::NeedsScopes(scopes) => {
+            let needed = Arc::clone(scopes.needed());
+            let resource = &inbound.endpoint().resource;
+            Err(Refusal::Scopes {
+                challenge: resource.insufficient_scope(needed.iter().map(|scope| &**scope)),
+                needed,
+            })
+        }
         Decision::Deny(reason) => Err(denied(&inbound, &there, reason)),
     }
 }

@@ -20,7 +20,6 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     answer::Answer,
-    authorize::Permitted,
     bridge::{
         again::{self, Next},
         page::Pages,
@@ -30,6 +29,7 @@ use crate::{
     gate::Gate,
     inbound::{Carrier, Inbound},
     receive::request_id,
+    record::{Ledger, Permitted},
     refusal::Refusal,
     respond::{About, render},
     task::Task,
@@ -62,18 +62,24 @@ fn call(permitted: Permitted) -> Calling {
 }
 
 /// Calls the server and turns what comes back into the client's answer.
-pub(crate) async fn forward(gate: &Arc<Gate>, permitted: Permitted) -> Result<Answer, Refusal> {
+pub(crate) async fn forward(
+    gate: &Arc<Gate>,
+    permitted: Permitted,
+    ledger: Ledger,
+) -> Result<Answer, Refusal> {
     let inbound = permitted.inbound();
     if again::brings_state(&permitted) {
-        return Box::pin(go_on(gate, permitted)).await;
+        let outcome = Box::pin(go_on(gate, permitted)).await;
+        return ledger.close(outcome).await;
     }
     // To a modern client closing the stream is cancelling. To a legacy one it is not: the call goes on without it.
     // Source: MCP 2025-11-25, basic/transports#Sending Messages to the Server 6.
     if inbound.carrier() == Carrier::Connection || inbound.client.version.is_modern() {
-        return converse(gate, permitted).await;
+        let outcome = converse(gate, permitted).await;
+        return ledger.close(outcome).await;
     }
     let (gate, cancellation) = (Arc::clone(gate), Arc::clone(&inbound.cancellation));
-    let call = Box::pin(async move { converse(&gate, permitted).await });
+    let call = Box::pin(async move { ledger.close(converse(&gate, permitted).await).await });
     Steadfast {
         call: Some(call),
         cancellation,

@@ -4,15 +4,17 @@ use std::{
     collections::HashMap,
     path::Path,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU8, Ordering::Relaxed},
     },
     time::Duration,
 };
 
 use arc_swap::ArcSwap;
-use gatepost_config::Config;
+use gatepost_config::{Config, Credential};
+use gatepost_identity::{Clock, Identity, IdentityError, Resource};
 use gatepost_policy::{Caller, Facts, RuleProblem, RuleSettings, Rules};
+use gatepost_store::{Keeper, KeyRing, Store, StoreError};
 use tokio::sync::watch;
 
 use crate::{
@@ -20,10 +22,12 @@ use crate::{
     bridge::{parking::Parking, postponed::Postponed, spent::Spent},
     catalog::{Catalog, EndpointName, View},
     conversation::Conversations,
+    limits::{Limits, SystemClock},
     metrics::Metrics,
     module::Module,
     seal::{SealError, Sealer, random},
     session::Sessions,
+    stored::Stored,
     transport::http::{old_sse::OldStreams, resume::Resumable},
     upstream::{Clients, Context, ContextError, Server},
 };
@@ -52,8 +56,14 @@ pub struct Gate {
     pub(crate) postponed: Postponed,
     pub(crate) metrics: Metrics,
     pub(crate) occupancy: Arc<Occupancy>,
+    pub(crate) limits: Arc<Limits>,
     /// Whoever needs no credential: everybody while no identity is configured, and always this process's own side.
     pub(crate) local: Arc<Caller>,
+    /// Who everybody else is; `None` where nobody has to say.
+    pub(crate) identity: Option<Identity<Arc<Caller>>>,
+    keys: Option<Arc<KeyRing>>,
+    keeper: Mutex<Option<Keeper>>,
+    store: Option<Store>,
     /// Keeps the request ids of two processes apart.
     pub(crate) id_seed: u64,
     phase: AtomicU8,
@@ -75,6 +85,8 @@ pub(crate) struct Endpoint {
     /// The path's last part; empty for `/mcp`.
     pub(crate) path: Box<str>,
     pub(crate) catalog: Arc<Catalog>,
+    /// As clients and issuers of tokens know it.
+    pub(crate) resource: Resource,
 }
 
 /// Where modules come from: the binary knows them, the gateway does not.
@@ -101,6 +113,12 @@ pub enum BuildError {
     /// Roles and bindings that do not fit together.
     #[error(transparent)]
     Rules(#[from] RuleProblem),
+    /// The store in the data directory.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Who is to be believed.
+    #[error("identity: {0}")]
+    Identity(#[from] IdentityError),
     /// A module refused its options.
     #[error("servers.{server}: {reason}")]
     Module {
@@ -112,16 +130,24 @@ pub enum BuildError {
 }
 
 impl Gate {
-    /// Compiles a configuration. Starts nothing: see [`Gate::open`].
+    /// Compiles a configuration. Starts nothing: see [`Gate::open`]. `shared` is the folder of what several gates may keep
+    /// together, mostly `data_dir`: API keys, the tokens of principals, what is used of quotas.
     pub fn build(
         config: Config,
+        shared: &Path,
         modules: &Modules<'_>,
         supervisor: gatepost_process::Supervisor,
     ) -> Result<Arc<Self>, BuildError> {
         let sealer = Arc::new(sealer(&config)?);
         let conversations = Arc::new(Conversations::new()?);
         let clients: Arc<dyn Clients> = Arc::<Conversations>::clone(&conversations);
-        let context = Context::new(&config, supervisor, clients)?;
+        let store = needs_store(&config)
+            .then(|| Store::open(shared, &config.sealing_keys))
+            .transpose()?;
+        let mut context = Context::new(&config, supervisor, clients)?;
+        if let Some(store) = &store {
+            context.stored = Some(Arc::new(Stored::new(Arc::clone(&store.credentials))));
+        }
         let mut servers = Vec::with_capacity(config.servers.len());
         for server in &config.servers {
             let module = match &server.kind {
@@ -145,6 +171,30 @@ impl Gate {
                 }
             })?;
         let metrics = Metrics::default();
+        let limits = Arc::new(Limits::new(
+            &config.limits,
+            &config.quotas,
+            Arc::new(SystemClock::new()),
+        ));
+        if let Some(store) = &store {
+            limits.load(&*store.counters)?;
+        }
+        let rules = Arc::new(Rules::compile(config.rule_settings())?);
+        let keys = match &store {
+            Some(store) if config.identity.as_ref().is_some_and(|identity| identity.api_keys) => {
+                Some(Arc::new(KeyRing::load(Arc::clone(&store.keys))?))
+            }
+            _ => None,
+        };
+        let identity = match &config.identity {
+            None => None,
+            Some(settings) => Some(Identity::new(
+                settings,
+                keys.clone(),
+                Clock::system(),
+                move |facts| Arc::new(rules.caller(facts)),
+            )?),
+        };
         let local = Arc::new(own_side(&config)?.caller(Facts::local()));
         let snapshot = {
             let endpoints = catalog.endpoints().map(|name| {
@@ -156,6 +206,7 @@ impl Gate {
                     name,
                     path: path.clone(),
                     catalog: Arc::clone(&catalog),
+                    resource: resource(&config, &url_path(&path)),
                 };
                 (path, Arc::new(endpoint))
             });
@@ -177,7 +228,12 @@ impl Gate {
             postponed: Postponed::default(),
             metrics,
             occupancy: Arc::default(),
+            limits,
             local,
+            identity,
+            keys,
+            keeper: Mutex::default(),
+            store,
             id_seed: random::<8>().map(u64::from_be_bytes)?,
             phase: AtomicU8::new(Phase::Starting as u8),
             stopping: watch::Sender::new(false),
@@ -187,7 +243,30 @@ impl Gate {
     /// Begins to take calls: catalogs are fetched in the background from now on.
     pub fn open(&self) {
         self.snapshot.load().catalog.start();
+        if let Some(identity) = &self.identity {
+            identity.begin();
+        }
+        if let Some(keys) = &self.keys {
+            match keys.keep() {
+                Ok(keeper) => *self.keeper.lock().unwrap_or_else(PoisonError::into_inner) = Some(keeper),
+                Err(error) => {
+                    tracing::error!(%error, "API keys that are revoked from now on stay good until a restart");
+                }
+            }
+        }
+        if let Some(store) = &self.store {
+            let mut stopping = self.stopping();
+            let stop = async move {
+                let _ = stopping.wait_for(|stopping| *stopping).await;
+            };
+            tokio::spawn(Arc::clone(&self.limits).keep(Arc::clone(&store.counters), stop));
+        }
         self.phase.store(Phase::Ready as u8, Relaxed);
+    }
+
+    /// What an endpoint at `url_path` is to clients and issuers, whether there is one or not.
+    pub(crate) fn resource(&self, url_path: &str) -> Resource {
+        resource(&self.snapshot.load().config, url_path)
     }
 
     /// The configuration in force.
@@ -234,6 +313,10 @@ impl Gate {
     /// Ends every server: pipes are closed, processes get `grace` and are then killed, sessions are deleted.
     pub async fn close(&self, grace: Duration) {
         let snapshot = self.snapshot();
+        let keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(keeper) = keeper {
+            keeper.close();
+        }
         snapshot.catalog.stop();
         let stops = snapshot.servers.iter().map(|server| server.stop(grace));
         futures_util::future::join_all(stops).await;
@@ -272,12 +355,45 @@ impl Endpoint {
 
     /// As clients know it.
     pub(crate) fn url_path(&self) -> String {
-        if self.path.is_empty() {
-            "/mcp".to_owned()
-        } else {
-            format!("/mcp/{}", self.path)
-        }
+        url_path(&self.path)
     }
+
+    /// Whether this caller is to know that it exists.
+    pub(crate) fn admits(&self, caller: &Caller) -> bool {
+        self.catalog.admits(&self.name, caller)
+    }
+}
+
+fn url_path(path: &str) -> String {
+    if path.is_empty() {
+        "/mcp".to_owned()
+    } else {
+        format!("/mcp/{path}")
+    }
+}
+
+/// An endpoint as clients and issuers of tokens know it.
+fn resource(config: &Config, url_path: &str) -> Resource {
+    let issuers: Vec<Arc<str>> = config
+        .identity
+        .iter()
+        .flat_map(|identity| &identity.jwt)
+        .map(|issuer| Arc::clone(&issuer.issuer))
+        .collect();
+    Resource::new(config.http.public_url.as_ref(), url_path, issuers, Vec::new())
+}
+
+/// Whether anything is configured that is kept in the store.
+fn needs_store(config: &Config) -> bool {
+    let own_tokens = |server: &gatepost_config::Server| {
+        server
+            .credentials
+            .iter()
+            .any(|credential| matches!(credential, Credential::Principal))
+    };
+    config.identity.as_ref().is_some_and(|identity| identity.api_keys)
+        || !config.quotas.is_empty()
+        || config.servers.iter().any(own_tokens)
 }
 
 /// What this process's own side may do: everything that is configured, for it could read every secret of it anyway.

@@ -1,11 +1,14 @@
 //! Who is calling? The answer comes before a single byte of the body is read.
 //!
 //! Without a configured identity the listener is a loopback address, a private socket, or this process's own standard
-//! input; whoever can reach those is the principal `local` (the configuration refuses to start otherwise).
+//! input; whoever can reach those is the principal `local` (the configuration refuses to start otherwise). With one, every
+//! request over HTTP presents a credential, also within a session.
 
 use std::sync::Arc;
 
+use gatepost_identity::{Refusal as NotIdentified, Resource, Ruling, Verified};
 use gatepost_policy::{Caller, Principal};
+use http::{HeaderMap, HeaderValue};
 
 use crate::{gate::Gate, inbound::Arrival, refusal::Refusal};
 
@@ -39,9 +42,60 @@ impl Identified {
     }
 }
 
-/// Finds the principal. Credentials that are presented where none are configured prove nothing and change nothing.
+/// Somebody who could not be identified: what they are told, and with which challenge.
+#[derive(Debug, thiserror::Error)]
+#[error("{refusal}")]
+pub struct Unidentified {
+    refusal: NotIdentified,
+    /// `WWW-Authenticate`, where another credential would help.
+    challenge: Option<HeaderValue>,
+}
+
+impl Unidentified {
+    pub(crate) fn refusal(&self) -> &NotIdentified {
+        &self.refusal
+    }
+
+    pub(crate) fn challenge(&self) -> Option<&HeaderValue> {
+        self.challenge.as_ref()
+    }
+}
+
+/// Finds the caller. Credentials that are presented where none are configured prove nothing and change nothing.
+///
+/// Whoever may not use the endpoint at all is told that there is none.
 pub(crate) async fn identify(gate: &Gate, arrival: Arrival) -> Result<Identified, Refusal> {
-    Ok(local(gate, arrival))
+    let caller = match &gate.identity {
+        None => Arc::clone(&gate.local),
+        Some(_) => {
+            let resource = &arrival.endpoint.resource;
+            let verified = credential(gate, &arrival.headers, arrival.address, resource).await?;
+            Arc::clone(verified.bearer())
+        }
+    };
+    if !arrival.endpoint.admits(&caller) {
+        let (path, principal) = (arrival.endpoint.url_path(), caller.principal());
+        tracing::info!(target: "gatepost::denied", %principal, endpoint = path, "no role of the caller opens this endpoint");
+        return Err(Refusal::NoEndpoint(path));
+    }
+    Ok(Identified { arrival, caller })
+}
+
+/// Somebody asks for an endpoint that does not exist. Only those who are somebody are told so; to all others everything
+/// looks alike.
+pub(crate) async fn stranger(
+    gate: &Gate,
+    headers: &HeaderMap,
+    address: Option<std::net::IpAddr>,
+    path: &str,
+) -> Refusal {
+    if gate.identity.is_some() {
+        let resource = gate.resource(path);
+        if let Err(refusal) = credential(gate, headers, address, &resource).await {
+            return refusal;
+        }
+    }
+    Refusal::NoEndpoint(gatepost_policy::Printable(path).to_string())
 }
 
 /// Whoever started this process and speaks to it through a pipe or from inside: it could read every secret of the
@@ -51,4 +105,39 @@ pub(crate) fn local(gate: &Gate, arrival: Arrival) -> Identified {
         arrival,
         caller: Arc::clone(&gate.local),
     }
+}
+
+/// Whose credential this is. Addresses from which too many wrong ones came are heard only with one that is known.
+async fn credential(
+    gate: &Gate,
+    headers: &HeaderMap,
+    address: Option<std::net::IpAddr>,
+    resource: &Resource,
+) -> Result<Arc<Verified<Arc<Caller>>>, Refusal> {
+    let Some(identity) = &gate.identity else {
+        return Err(Refusal::Internal("nobody can be identified here".into()));
+    };
+    if let Err(exceeded) = gate.limits.may_try(address)
+        && !identity.knows(headers)
+    {
+        return Err(Refusal::Limited {
+            exceeded: Box::new(exceeded),
+            tool: false,
+        });
+    }
+    let outcome = match identity.recall(headers, resource) {
+        Some(outcome) => outcome,
+        // Rare: keys are being fetched.
+        None => Box::pin(identity.verify(headers, resource)).await,
+    };
+    outcome.map_err(|refusal| {
+        if matches!(refusal.ruling(), Ruling::Invalid) {
+            gate.limits.refused(address);
+        }
+        tracing::info!(target: "gatepost::denied", ?address, reason = refusal.reason(), "not identified");
+        Refusal::Unidentified(Box::new(Unidentified {
+            challenge: resource.challenge(&refusal),
+            refusal,
+        }))
+    })
 }

@@ -175,6 +175,11 @@ impl Inbound {
         &self.admitted.arrival().headers
     }
 
+    /// Where it came from, where that is an address.
+    pub(crate) fn address(&self) -> Option<IpAddr> {
+        self.admitted.arrival().address
+    }
+
     pub(crate) fn request_id(&self) -> RequestId {
         self.admitted.arrival().request_id
     }

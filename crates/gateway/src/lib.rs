@@ -11,6 +11,7 @@ mod answer;
 mod authorize;
 mod bridge;
 mod catalog;
+mod charge;
 mod conversation;
 mod deliver;
 mod gate;
@@ -25,6 +26,7 @@ mod notice;
 mod ops;
 mod path;
 mod receive;
+mod record;
 mod refusal;
 mod resolve;
 mod respond;
@@ -32,6 +34,7 @@ mod respond;
 mod rig;
 mod seal;
 mod session;
+mod stored;
 mod task;
 mod transport;
 mod upstream;
@@ -52,9 +55,11 @@ pub use upstream::{
 pub mod stages {
     pub use crate::{
         admit::{Admitted, Occupancy, admit},
-        authorize::{Permitted, authorize},
+        authorize::{Authorized, authorize},
+        charge::Charged,
         identify::Identified,
         inbound::{Arrival, Inbound},
+        record::Permitted,
         resolve::Resolved,
         upstream::Called,
     };

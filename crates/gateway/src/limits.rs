@@ -71,7 +71,7 @@ pub(crate) struct Limits {
 /// A limit or quota is reached.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the limit of {words} is reached; try again in {} s", self.seconds())]
-pub(crate) struct Exceeded {
+pub struct Exceeded {
     /// Which: the entry's place in `limits`, and after those in `quotas`. `None`: the gate's own, of refused credentials.
     pub(crate) index: Option<usize>,
     /// The limit in words for people: `100/min per principal`.
@@ -118,6 +118,12 @@ impl Permit {
                 held.limits.known.add_bytes(*key, &held.limits.entries, bytes);
             }
         }
+    }
+}
+
+impl std::fmt::Debug for Permit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Permit")
     }
 }
 

@@ -90,7 +90,7 @@ pub(crate) struct Metrics {
 }
 
 /// Why messages were refused, as the label `reason`.
-const CLASSES: [&str; 10] = [
+const CLASSES: [&str; 13] = [
     "origin",
     "malformed",
     "headers",
@@ -101,6 +101,9 @@ const CLASSES: [&str; 10] = [
     "overload",
     "denied",
     "scope",
+    "limit",
+    "audit",
+    "identity",
 ];
 
 impl Metrics {
@@ -170,7 +173,10 @@ fn class(refusal: &Refusal) -> Option<usize> {
         Refusal::Call(_) | Refusal::Internal(_) => 6,
         Refusal::Overloaded { .. } => 7,
         Refusal::Denied { .. } => 8,
-        Refusal::Scopes(_) => 9,
+        Refusal::Scopes { .. } => 9,
+        Refusal::Limited { .. } => 10,
+        Refusal::Unrecorded | Refusal::OutcomeUnrecorded => 11,
+        Refusal::Unidentified(_) => 12,
         Refusal::Cancelled => return None,
     })
 }

@@ -130,6 +130,7 @@ pub(crate) fn metrics(gate: &Gate) -> Page {
         gate.parking.expired()
     );
     gate.metrics.write(&mut out);
+    gate.limits.write(&mut out);
     let snapshot = gate.snapshot();
     header(
         &mut out,

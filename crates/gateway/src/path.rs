@@ -7,7 +7,9 @@
 //! admit       is there room?                                          → Admitted
 //! receive     what does it say, and which client is that?             → Inbound
 //! resolve     which server, and what is the thing called there?       → Resolved
-//! authorize   may they?                                               → Permitted
+//! authorize   may they?                                               → Authorized
+//! charge      is there room for this, and is their quota not used up? → Charged
+//! record      it is in the audit log                                  → Permitted
 //! upstream    the server's answer, as it comes                        → Incoming
 //! deliver     the client's form of it                                 → Answer
 //! respond     any refusal on the way, in the protocol's words         → Answer
@@ -22,13 +24,16 @@ use crate::{
     admit::{Admitted, admit},
     answer::Answer,
     authorize::{Fork, authorize},
+    charge::charge,
     deliver,
     gate::Gate,
     here,
     identify::{Identified, identify},
     inbound::{Arrival, Carrier, Client, Inbound},
+    limits::Exceeded,
     notice,
     receive::{self, Received, Refused, request_id},
+    record::record,
     refusal::Refusal,
     resolve::resolve,
     respond::About,
@@ -37,12 +42,14 @@ use crate::{
 
 /// Identity and room come first: nothing of the body has been read yet.
 pub(crate) async fn enter(gate: &Gate, arrival: Arrival) -> Result<Admitted, Refused> {
+    gate.limits.arrive(arrival.address).map_err(limited)?;
     let identified = identify(gate, arrival).await.map_err(unread)?;
     join(gate, identified)
 }
 
 /// The rest of it, for a message of somebody who is known already: one of a batch, or on a connection.
 pub(crate) fn join(gate: &Gate, identified: Identified) -> Result<Admitted, Refused> {
+    gate.limits.enter(identified.principal()).map_err(limited)?;
     admit(&gate.occupancy, identified).map_err(unread)
 }
 
@@ -107,7 +114,10 @@ async fn request(gate: &Arc<Gate>, inbound: Arc<Inbound>) -> Result<Answer, Refu
         match authorize(resolved)? {
             // Large and not the common case: it must not make room in every call's future, which is moved.
             Fork::Here(inbound, method) => Box::pin(here::answer(gate, inbound, method)).await,
-            Fork::There(permitted) => deliver::forward(gate, permitted).await,
+            Fork::There(authorized) => {
+                let (permitted, ledger) = record(gate, charge(gate, authorized)?).await?;
+                deliver::forward(gate, permitted, ledger).await
+            }
         }
     };
     let refusal = match outcome.await {
@@ -125,6 +135,13 @@ async fn request(gate: &Arc<Gate>, inbound: Arc<Inbound>) -> Result<Answer, Refu
         Box::pin(here::end_session(gate, &endpoint, session)).await;
     }
     Err((refusal, about))
+}
+
+fn limited(exceeded: Exceeded) -> Refused {
+    unread(Refusal::Limited {
+        exceeded: Box::new(exceeded),
+        tool: false,
+    })
 }
 
 fn unread(refusal: Refusal) -> Refused {

@@ -6,7 +6,9 @@ use std::{sync::Arc, time::Duration};
 use gatepost_policy::Reason;
 use gatepost_protocol::envelope::ParseError;
 
-use crate::upstream::CallError;
+use http::HeaderValue;
+
+use crate::{identify::Unidentified, limits::Exceeded, upstream::CallError};
 
 /// Why a message got no answer from a server.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +25,9 @@ pub enum Refusal {
     /// No such path, view or server; says nothing about what exists.
     #[error("there is nothing at `{0}`; endpoints are /mcp, /mcp/<server> and /mcp/<view>")]
     NoEndpoint(String),
+    /// No credential, or one that is not accepted.
+    #[error(transparent)]
+    Unidentified(#[from] Box<Unidentified>),
     /// A method that the path does not have.
     #[error("{method} is not possible here; allowed: {allowed}")]
     Verb {
@@ -97,8 +102,31 @@ pub enum Refusal {
         tool: bool,
     },
     /// Allowed to a token with more scopes.
-    #[error("this needs a token with the scopes {}", words(.0))]
-    Scopes(Arc<[Arc<str>]>),
+    #[error("this needs a token with the scopes {}", words(needed))]
+    Scopes {
+        /// All of them, also those that the token has.
+        needed: Arc<[Arc<str>]>,
+        /// `WWW-Authenticate`.
+        challenge: HeaderValue,
+    },
+    /// A limit or quota of the configuration is reached.
+    #[error("{exceeded}")]
+    Limited {
+        /// Which, and until when.
+        exceeded: Box<Exceeded>,
+        /// Whether it was a tool that was called, whose result can say so.
+        tool: bool,
+    },
+    /// The audit log cannot be written, and the configuration wants no call without it. The call was not made.
+    #[error(
+        "the call was not made, because it could not be recorded; the gate takes no calls until its audit log is mended"
+    )]
+    Unrecorded,
+    /// The call was made, and then its outcome could not be written.
+    #[error(
+        "the call was made, but its outcome could not be recorded; do not make it again before you know what it did. The gate takes no calls until its audit log is mended"
+    )]
+    OutcomeUnrecorded,
     /// A tool or prompt that is not in this endpoint's lists.
     #[error("unknown {kind}: {name}")]
     UnknownName {

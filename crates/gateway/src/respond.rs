@@ -15,6 +15,7 @@ use serde_json::json;
 
 use crate::{
     answer::Answer,
+    limits::Scope,
     refusal::Refusal,
     upstream::{CallError, Cause},
 };
@@ -40,7 +41,7 @@ pub(crate) fn refuse(refusal: &Refusal, about: &About) -> Answer {
 /// Status and JSON-RPC error of a refusal.
 pub(crate) fn render(refusal: &Refusal, about: &About) -> (StatusCode, Bytes) {
     let legacy = about.era == Some(Era::Legacy);
-    if let Refusal::Denied { tool: true, .. } = refusal
+    if says_so_itself(refusal)
         && let Some(id) = &about.id
     {
         return (StatusCode::OK, tool_error(id, about, &refusal.to_string()));
@@ -50,6 +51,8 @@ pub(crate) fn render(refusal: &Refusal, about: &About) -> (StatusCode, Bytes) {
         Refusal::Host(_) | Refusal::Origin(_) | Refusal::CrossSite => {
             (StatusCode::FORBIDDEN, INVALID_REQUEST, None)
         }
+        // 2026-07-28 basic/authorization, Error Handling.
+        Refusal::Unidentified(unidentified) => (unidentified.refusal().status(), INVALID_REQUEST, None),
         Refusal::NoEndpoint(_) => (StatusCode::NOT_FOUND, INVALID_REQUEST, None),
         Refusal::Verb { .. } => (StatusCode::METHOD_NOT_ALLOWED, INVALID_REQUEST, None),
         Refusal::ContentType(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, INVALID_REQUEST, None),
@@ -77,8 +80,8 @@ pub(crate) fn render(refusal: &Refusal, about: &About) -> (StatusCode, Bytes) {
         Refusal::UnknownMethod(_) => (StatusCode::NOT_FOUND, METHOD_NOT_FOUND, None),
         Refusal::UnknownName { .. } | Refusal::Denied { .. } => (StatusCode::OK, INVALID_PARAMS, None),
         // 2026-07-28 basic/authorization, Runtime Insufficient Scope Errors.
-        Refusal::Scopes(scopes) => {
-            let data = json!({ "scopes": scopes });
+        Refusal::Scopes { needed, .. } => {
+            let data = json!({ "scopes": needed });
             (StatusCode::FORBIDDEN, INVALID_REQUEST, Some(data))
         }
         Refusal::TasksUndeclared => {
@@ -100,6 +103,18 @@ pub(crate) fn render(refusal: &Refusal, about: &About) -> (StatusCode, Bytes) {
             INTERNAL_ERROR,
             Some(json!({ "server": &**server })),
         ),
+        // RFC 6585 4. Where only a server or some tools are over, their caller is fine.
+        Refusal::Limited { exceeded, .. } => {
+            let status = match exceeded.scope {
+                Scope::Caller => StatusCode::TOO_MANY_REQUESTS,
+                Scope::Target => StatusCode::OK,
+            };
+            let data = json!({ "limit": &*exceeded.words, "retry_after_s": exceeded.seconds() });
+            (status, INTERNAL_ERROR, Some(data))
+        }
+        Refusal::Unrecorded => (StatusCode::SERVICE_UNAVAILABLE, INTERNAL_ERROR, None),
+        // Not a 5xx: something before the gate might send it again.
+        Refusal::OutcomeUnrecorded => (StatusCode::OK, INTERNAL_ERROR, None),
         Refusal::Overloaded { .. } => (StatusCode::SERVICE_UNAVAILABLE, INTERNAL_ERROR, None),
         Refusal::Cancelled => (StatusCode::OK, INTERNAL_ERROR, None),
         // The session was this client's own on the server (`isolation: session`), and what it held is gone: 404, so that the
@@ -126,6 +141,15 @@ pub(crate) fn render(refusal: &Refusal, about: &About) -> (StatusCode, Bytes) {
             data.as_deref().map(str::as_bytes),
         ),
     )
+}
+
+/// Whether a tool's result can say why: the caller may well call another, or the same otherwise.
+fn says_so_itself(refusal: &Refusal) -> bool {
+    match refusal {
+        Refusal::Denied { tool, .. } => *tool,
+        Refusal::Limited { exceeded, tool } => *tool && exceeded.scope == Scope::Target,
+        _ => false,
+    }
 }
 
 /// A tool's result that says what went wrong, for a model that may do better next time.

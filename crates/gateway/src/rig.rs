@@ -55,7 +55,7 @@ impl Rig {
         let modules = move |_: &str, _: &serde_json::Map<String, serde_json::Value>| {
             Ok(Arc::new(module.clone()) as Arc<dyn Module>)
         };
-        let gate = Gate::build(yaml.parse().unwrap(), &modules, Supervisor::none()).unwrap();
+        let gate = Gate::build(yaml.parse().unwrap(), data.path(), &modules, Supervisor::none()).unwrap();
         gate.open();
         let endpoint = gate.endpoint("s").unwrap();
         endpoint.catalog.settled(&endpoint.name).await;

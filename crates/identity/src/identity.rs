@@ -231,6 +231,17 @@ impl<T> Identity<T> {
         ))
     }
 
+    /// Whether what the request presents was verified before and still holds. Costs no more than looking it up.
+    pub fn knows(&self, headers: &HeaderMap) -> bool {
+        let Ok(presented) = Presented::of(headers) else {
+            return false;
+        };
+        let mark = self.marker.mark(presented.expose());
+        self.known
+            .get(&mark, Instant::now())
+            .is_some_and(|verified| self.still_holds(&verified, self.clock.now()))
+    }
+
     fn step(&self, presented: Presented<'_>, resource: &Resource) -> Step<T> {
         let mark = self.marker.mark(presented.expose());
         let (now, today) = (Instant::now(), self.clock.now());
@@ -493,3 +504,6 @@ impl Issuer {
             && self.settings.refresh == newer.settings.refresh
     }
 }
+
+#[cfg(test)]
+mod tests;

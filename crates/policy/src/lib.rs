@@ -15,12 +15,13 @@ mod nearest;
 mod pattern;
 mod principal;
 mod printable;
+mod reach;
 mod reason;
 mod rules;
 mod view;
 
 pub use caller::{Caller, Facts, Method, Visibility};
-pub use condition::{Condition, ConditionError, ConditionFailure};
+pub use condition::{Condition, ConditionError, ConditionFailure, FailureCause};
 pub use decide::{Action, By, Circumstances, Decision, Kind, Scopes, decide, explain};
 pub use effect::{Access, Because, Classified, Effect, EffectRules, Hints, UnknownLevel};
 pub use explain::{Explanation, Mark, Step};

@@ -81,6 +81,26 @@ impl Pattern {
         self.matches_chars(name.chars())
     }
 
+    /// Whether some name that begins with `start` matches.
+    pub(crate) fn matches_some_after(&self, start: impl Iterator<Item = char>) -> bool {
+        let mut tokens = self.tokens.iter();
+        for c in start {
+            match tokens.next() {
+                // Whatever is wanted behind it may come later.
+                Some(Token::AnyRun) => return true,
+                Some(Token::AnyOne) => {}
+                Some(Token::Exactly(wanted)) if *wanted == c => {}
+                Some(Token::Exactly(_)) | None => return false,
+            }
+        }
+        true
+    }
+
+    /// Whether every name that begins with `start` matches.
+    pub(crate) fn matches_all_after<I: Iterator<Item = char> + Clone>(&self, start: I) -> bool {
+        self.tokens.last() == Some(&Token::AnyRun) && self.matches_chars(start)
+    }
+
     /// [`Pattern::matches`] for a name that exists only in pieces, so that nobody has to join them.
     pub(crate) fn matches_chars<I: Iterator<Item = char> + Clone>(&self, mut rest: I) -> bool {
         // Only the latest `*` is ever widened: an earlier one has already taken the shortest run that lets what follows

@@ -17,7 +17,7 @@ use super::{
     spent::Use,
     state::{Belongs, Opens, Stale},
 };
-use crate::{authorize::Permitted, gate::Gate, refusal::Refusal};
+use crate::{gate::Gate, record::Permitted, refusal::Refusal};
 
 /// How a call goes on.
 pub(crate) enum Next {

@@ -248,6 +248,18 @@ impl<S: Source> Catalog<S> {
         }
     }
 
+    /// Whether this caller is to know that an endpoint exists.
+    pub(crate) fn admits(&self, endpoint: &EndpointName, caller: &Caller) -> bool {
+        self.endpoint(endpoint).is_some_and(|endpoint| {
+            let rules = &endpoint.rules;
+            let within_reach = match &rules.name {
+                EndpointName::Named(server) if rules.single => caller.may_reach(server),
+                _ => true,
+            };
+            within_reach && rules.view.admits(caller)
+        })
+    }
+
     /// What changes on an endpoint from now on; nothing for an endpoint that does not exist.
     pub(crate) fn changes(&self, endpoint: &EndpointName) -> broadcast::Receiver<ViewChange> {
         match self.endpoint(endpoint) {

@@ -17,7 +17,6 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::{COMMIT_TO_STREAM, Calling, Exchange, Finished, call};
 use crate::{
     answer::Answer,
-    authorize::Permitted,
     bridge::{
         gather::Gather,
         parking::{Parked, Parking},
@@ -29,6 +28,7 @@ use crate::{
     conversation::OpenCall,
     gate::Gate,
     inbound::{Carrier, Inbound},
+    record::Permitted,
     refusal::Refusal,
     seal::random,
     session::ConversationId,

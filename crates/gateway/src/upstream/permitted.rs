@@ -12,8 +12,8 @@ use super::{
     server::{Server, TellAs},
 };
 use crate::{
-    authorize::Permitted,
     inbound::{Cancellation, Client},
+    record::Permitted,
 };
 
 /// A call whose server has begun to answer, and the right to make it again: a server may answer by asking for more.

@@ -24,7 +24,7 @@ use super::{
     outgoing::{AsTask, Outgoing},
     server::Server,
 };
-use crate::{authorize::Permitted, bridge::replay::Input};
+use crate::{bridge::replay::Input, record::Permitted};
 
 /// The id of what the gate says in a server's place; on its way down it becomes the client's.
 const NO_ID: &[u8] = b"0";

@@ -21,6 +21,7 @@ use crate::{
     answer::Answer,
     gate::Gate,
     here,
+    identify::stranger,
     inbound::{Arrival, Carrier, RequestId},
     listen, path,
     receive::{self, Refused, SESSION_HEADER, VERSION_HEADER},
@@ -87,12 +88,12 @@ async fn arrive(
         .path()
         .trim_start_matches("/mcp")
         .trim_start_matches('/');
-    let missing = || {
-        unread(Refusal::NoEndpoint(
-            gatepost_policy::Printable(request.uri().path()).to_string(),
-        ))
+    let Some(endpoint) = front.gate.endpoint(name) else {
+        let path = request.uri().path();
+        return Err(unread(
+            Box::pin(stranger(&front.gate, request.headers(), from, path)).await,
+        ));
     };
-    let endpoint = front.gate.endpoint(name).ok_or_else(missing)?;
     let headers = std::mem::take(request.headers_mut());
     // The body's length is still needed to refuse it before it is read.
     if let Some(length) = headers.get(header::CONTENT_LENGTH) {

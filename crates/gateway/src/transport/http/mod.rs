@@ -17,6 +17,7 @@ use std::{convert::Infallible, net::IpAddr, panic::AssertUnwindSafe, pin::pin, s
 
 use futures_core::Stream;
 use futures_util::{FutureExt, stream};
+use gatepost_identity::{WELL_KNOWN, endpoint_of};
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
@@ -245,6 +246,9 @@ async fn route(front: &Front, from: Option<IpAddr>, request: Request<Incoming>) 
             Err(refusal) => refused(&refusal),
         };
     }
+    if path.starts_with(WELL_KNOWN) && front.audience == Audience::Main {
+        return metadata(front, &request);
+    }
     if let Some(probe) = ops::Probe::at(path) {
         return if matches!(*request.method(), Method::GET | Method::HEAD) {
             plain(probe.answer(&front.gate))
@@ -269,6 +273,36 @@ async fn route(front: &Front, from: Option<IpAddr>, request: Request<Incoming>) 
     refused(&Refusal::NoEndpoint(gatepost_policy::Printable(path).to_string()))
 }
 
+/// Where tokens for an endpoint come from. It says the same of an endpoint that does not exist, since nobody has said yet who
+/// they are. Source: RFC 9728 3; MCP 2026-07-28, basic/authorization/authorization-server-discovery.
+fn metadata(front: &Front, request: &Request<Incoming>) -> Response<Outgoing> {
+    let path = request.uri().path();
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return refused(&Refusal::Verb {
+            method: request.method().to_string(),
+            allowed: "GET, HEAD",
+        });
+    }
+    if let Err(refusal) = front.allowed.check(request.uri(), request.headers()) {
+        return refused(&refusal);
+    }
+    let snapshot = front.gate.snapshot();
+    let endpoint = endpoint_of(path, snapshot.config().http.public_url.as_ref());
+    let Some(document) = endpoint.and_then(|endpoint| front.gate.resource(endpoint).metadata()) else {
+        return refused(&Refusal::NoEndpoint(gatepost_policy::Printable(path).to_string()));
+    };
+    let mut response = json(StatusCode::OK, smallvec::smallvec![document.to_string().into()]);
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CACHE_CONTROL,
+        HeaderValue::from_static("public, max-age=300"),
+    );
+    if let Some(origin) = cors::origin(request.headers()) {
+        cors::welcome(origin, headers);
+    }
+    response
+}
+
 fn plain(page: ops::Page) -> Response<Outgoing> {
     let mut response = Response::new(Outgoing::whole(smallvec::smallvec![page.body]));
     *response.status_mut() = page.status;
@@ -290,6 +324,31 @@ fn obliged(refusal: &Refusal, mut response: Response<Outgoing>) -> Response<Outg
         response
             .headers_mut()
             .insert(header::ALLOW, HeaderValue::from_static(allowed));
+    }
+    let challenge = match refusal {
+        Refusal::Unidentified(unidentified) => unidentified.challenge(),
+        Refusal::Scopes { challenge, .. } => Some(challenge),
+        _ => None,
+    };
+    if let Some(challenge) = challenge {
+        response
+            .headers_mut()
+            .insert(header::WWW_AUTHENTICATE, challenge.clone());
+    }
+    if let Refusal::Unidentified(unidentified) = refusal
+        && let Some(after) = unidentified.refusal().retry_after()
+    {
+        response
+            .headers_mut()
+            .insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
+        return response;
+    }
+    if let Refusal::Limited { exceeded, .. } = refusal
+        && response.status() == StatusCode::TOO_MANY_REQUESTS
+    {
+        response
+            .headers_mut()
+            .insert(header::RETRY_AFTER, HeaderValue::from(exceeded.seconds()));
     }
     if response.status() == StatusCode::SERVICE_UNAVAILABLE {
         response

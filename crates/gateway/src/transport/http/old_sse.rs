@@ -26,7 +26,7 @@ use super::{
 use crate::{
     answer::Answer,
     gate::{Endpoint, Gate},
-    identify::identify,
+    identify::{identify, stranger},
     inbound::{Arrival, Carrier, RequestId},
     receive::internal,
     refusal::Refusal,
@@ -88,9 +88,9 @@ async fn stream_of(
     let headers = std::mem::take(request.headers_mut());
     let path = request.uri().path();
     let rest = path.strip_prefix(PREFIX).unwrap_or_default();
-    let endpoint = gate
-        .endpoint(rest.strip_prefix('/').unwrap_or(rest))
-        .ok_or_else(|| Refusal::NoEndpoint(gatepost_policy::Printable(path).to_string()))?;
+    let Some(endpoint) = gate.endpoint(rest.strip_prefix('/').unwrap_or(rest)) else {
+        return Err(stranger(gate, &headers, from, path).await);
+    };
     let identified = identify(gate, arrival(gate, Arc::clone(&endpoint), headers, from)).await?;
     let connection =
         Connection::of(gate, endpoint, Arc::clone(identified.caller())).map_err(|error| internal(&error))?;
