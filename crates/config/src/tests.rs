@@ -275,6 +275,22 @@ trusted_proxies: []
 }
 
 #[test]
+fn what_others_call_a_section_is_led_home() {
+    check(
+        "auth: {}\nrbac: {}\nrate_limits: []\nmasking: []\nbinding: []\nindentity: {}\ntls: {}",
+        &[
+            "line 1: auth: unknown key; write `identity`",
+            "line 2: rbac: unknown key; write `roles` and `bindings`",
+            "line 3: rate_limits: unknown key; write `limits`",
+            "line 4: masking: unknown key; write `audit: { mask: [name] }`",
+            "line 5: binding: unknown key; did you mean `bindings`?",
+            "line 6: indentity: unknown key; did you mean `identity`?",
+            "line 7: tls: this version does not have this yet; remove it",
+        ],
+    );
+}
+
+#[test]
 fn an_address_that_others_can_reach_is_refused() {
     check(
         "listen: 0.0.0.0:8080\nops: { listen: '[::]:9090' }",
@@ -343,11 +359,22 @@ servers:
   d: { command: x, env: { A: "hunter3\0" , "B=hunter": "hunter3" }, args: [{ a: hunter3 }], env2: hunter3 }
   e: { module: m, effects: { x: "${env:TOKEN}" } }
   f: { command: x, headers: [hunter3], env: hunter3 }
+  g: { url: "https://h/", headers: { X: a }, credentials: [{ bearer: "hunter3 ${env:TOKEN}" }, { header: { X: "hunter3\n" } }] }
+  h: { url: "https://h/", credentials: [{ basic: { username: "${env:TOKEN}:", password: "hunter3\0" } }] }
+  i: { url: "https://h/", credentials: [{ bearer: [hunter3] }, { header: { X: { a: hunter3 } } }] }
+  j: { url: "https://h/", credentials: [{ client_credentials: { token_url: "http://${env:TOKEN}/", client_id: x, client_secret: [hunter3], scopes: ["${env:TOKEN}\""] } }] }
+identity: { cache: "${env:TOKEN}", jwt: [{ issuer: "${env:TOKEN}", jwks_url: "https://hunter3@h/", algorithms: ["${env:TOKEN}"], leeway: "${env:TOKEN}" }] }
+limits: [{ per: "${env:TOKEN}", rate: "${env:TOKEN}" }, { per: ip, rate: "1/${env:TOKEN}", match: "" }]
+quotas: [{ per: tool, calls: "${env:TOKEN}/day", bytes: "${env:TOKEN}" }]
+audit:
+  signing_key: hunter3-is-no-key
+  segment: "${env:TOKEN}"
+  sinks: [{ http: { url: "http://${env:TOKEN}/", headers: { "X": "hunter3\n" }, every: "${env:TOKEN}" } }]
 views:
   v: { access: "${env:TOKEN}", rename: { "a__b": "${env:TOKEN} y", "a__c": "${env:TOKEN}", "a__d": "${env:TOKEN}" } }
 "#;
     let problems = parse(text).unwrap_err();
-    assert!(problems.count() > 20, "{problems}");
+    assert!(problems.count() > 40, "{problems}");
     let printed = format!(
         "{problems} {problems:?} {}",
         serde_json::to_string(&problems).unwrap()
@@ -357,7 +384,11 @@ views:
     }
     let config = good(
         "servers: { a: { url: 'https://h/${env:TOKEN}' }, m: { module: m, options: { k: '${env:TOKEN}' } },\n\
-         c: { command: '${env:TOKEN}', args: ['${env:TOKEN}'] } }",
+         c: { command: '${env:TOKEN}', args: ['${env:TOKEN}'] },\n\
+         u: { url: 'https://h/', credentials: [{ client_credentials: { token_url: 'https://h/${env:TOKEN}', client_id: \
+         '${env:TOKEN}', client_secret: '${env:TOKEN}' } }] }, v: { url: 'https://h/', credentials: [{ header: { X: \
+         '${env:TOKEN}' } }] } }\naudit: { sinks: [{ http: { url: 'https://h/${env:TOKEN}', headers: { X: '${env:TOKEN}' } \
+         } }] }",
     );
     let printed = format!("{config:?} {config:#?}");
     assert!(!printed.contains(SECRET), "{printed}");

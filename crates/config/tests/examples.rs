@@ -77,6 +77,9 @@ fn the_examples_in_the_documentation_are_right() {
             "gatepost" => {
                 let config = config.unwrap_or_else(|problems| panic!("{place}:\n{problems}"));
                 assert!(config.warnings.is_empty(), "{place}: {:?}", config.warnings);
+                // The policy understands what the configuration lets through.
+                let rules = gatepost_policy::Rules::compile(config.rule_settings());
+                assert!(rules.is_ok(), "{place}: {:?}", rules.err());
                 let value: serde_json::Value = serde_saphyr::from_str(&text).unwrap();
                 schema_check::check(&schema, &schema, &value, "")
                     .unwrap_or_else(|why| panic!("{place}: {why}"));
