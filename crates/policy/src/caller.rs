@@ -8,6 +8,7 @@ use std::{
 
 use crate::{
     Principal, Rules,
+    condition::Mentions,
     rules::{Binding, Role},
 };
 
@@ -191,21 +192,35 @@ fn visibility(rules: &Rules, facts: &Facts, bound: &[usize]) -> Visibility {
     let digest = |keys: &std::hash::RandomState| {
         let mut hasher = keys.build_hasher();
         (free, bound, principal.tenant()).hash(&mut hasher);
-        let mentioned = bound
+        let mentions = bound
             .iter()
             .filter_map(|&at| rules.roles[at].when.as_ref())
-            .any(crate::Condition::mentions_principal);
-        if mentioned {
-            principal.hash(&mut hasher);
-            (
-                &facts.groups,
-                &facts.scopes,
-                &facts.email,
-                &facts.name,
-                &facts.roles,
-            )
-                .hash(&mut hasher);
-        }
+            .fold(Mentions::NOTHING, |all, when| all.and(when.mentions()));
+        // The tenant and the bound roles are there already.
+        mentions
+            .has(Mentions::ISSUER)
+            .then(|| principal.issuer())
+            .hash(&mut hasher);
+        mentions
+            .has(Mentions::SUBJECT)
+            .then(|| principal.subject())
+            .hash(&mut hasher);
+        mentions
+            .has(Mentions::GROUPS)
+            .then_some(&facts.groups)
+            .hash(&mut hasher);
+        mentions
+            .has(Mentions::SCOPES)
+            .then_some(&facts.scopes)
+            .hash(&mut hasher);
+        mentions
+            .has(Mentions::EMAIL)
+            .then_some(&facts.email)
+            .hash(&mut hasher);
+        mentions
+            .has(Mentions::NAME)
+            .then_some(&facts.name)
+            .hash(&mut hasher);
         hasher.finish()
     };
     let [first, second] = &rules.keys;

@@ -57,13 +57,20 @@ macro_rules! levels {
             }
         }
 
-        impl fmt::Display for $type {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(match self {
+        impl $type {
+            /// The word for it in the configuration.
+            pub fn as_str(self) -> &'static str {
+                match self {
                     Self::Read => "read",
                     Self::Write => "write",
                     Self::Destructive => "destructive",
-                })
+                }
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
             }
         }
     };

@@ -1,32 +1,74 @@
-//! Conditions of roles: expressions in CEL over the arguments, the principal, the tool and the time.
+//! Conditions of roles: expressions in CEL, the Common Expression Language, over the arguments, the principal, the tool and
+//! the time.
+//!
+//! The language is that of its definition (github.com/google/cel-spec, doc/langdef.md) without messages, types as values
+//! and zones with names. The reader and the evaluator are our own for two reasons. A condition comes between a caller and a
+//! tool, so the work for it has a bound that is counted, both when it is loaded and whenever it is asked. And lists are
+//! made before there are arguments: what is not known yet must stay unknown, not become an error.
+
+mod arithmetic;
+mod eval;
+mod expr;
+mod failure;
+mod fuel;
+mod function;
+mod lex;
+mod matching;
+mod parse;
+mod subject;
+mod tally;
+mod time;
+mod value;
 
 use std::{fmt, str::FromStr, sync::Arc};
 
-use crate::{Action, Caller, Circumstances};
+pub use failure::{ConditionFailure, FailureCause};
+pub(crate) use subject::Mentions;
 
-/// A compiled condition.
+use crate::{Action, Caller, Circumstances};
+use eval::{Answer, Machine, Stop};
+use tally::Outcomes;
+use value::Value;
+
+/// A condition, read from an expression such as `args.env != "production" && now.getHours("+01:00") < 18`.
+///
+/// It sees four variables: `args` (the arguments of the call), `principal` (`issuer`, `subject`, `tenant`, `groups`,
+/// `scopes`, `email`, `name`, `roles`; what nobody said is not there), `tool` (`name`, `server`, `effect`: `read`, `write` or
+/// `destructive`, `kind`: `call`, `read`, `subscribe`, `get` or `complete`) and `now` (a timestamp).
+///
+/// It has at most 4 KiB, 512 expressions of which 48 lie within each other, and two macros within each other. Working it
+/// out takes some milliseconds at most; one that would take longer is false.
 #[derive(Clone)]
-pub struct Condition {
-    text: Arc<str>,
+pub struct Condition(Arc<Read>);
+
+struct Read {
+    text: Box<str>,
+    parsed: parse::Parsed,
 }
 
 /// Why a text is no [`Condition`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("at character {at}: {message}")]
 pub struct ConditionError {
-    /// Which character of the text, from 1.
+    /// At which character of the text, from 1.
     pub at: usize,
-    /// What is wrong there.
+    /// What is wrong there, and what to do.
     pub message: String,
 }
 
-/// Why a condition could not be worked out.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ConditionFailure {
-    /// It took more steps than a condition may.
-    #[error("it takes too long")]
-    TooCostly,
+impl ConditionError {
+    /// At a byte of the text.
+    fn new(text: &str, at: usize, message: impl Into<String>) -> Self {
+        Self {
+            at: character(text, at),
+            message: message.into(),
+        }
+    }
+}
+
+/// The character that begins at that byte, counted from 1.
+fn character(text: &str, at: usize) -> usize {
+    text.char_indices().take_while(|(start, _)| *start < at).count() + 1
 }
 
 /// What a condition says.
@@ -40,38 +82,78 @@ pub(crate) enum Truth {
 }
 
 impl Condition {
-    /// Compiles `text`.
+    /// Reads `text`.
     ///
     /// # Errors
-    /// When it is no expression.
+    /// When it is no expression, uses what does not exist, can be neither true nor false, or is larger than allowed.
     pub fn new(text: &str) -> Result<Self, ConditionError> {
-        if text == "true" {
-            return Ok(Self { text: text.into() });
-        }
-        Err(ConditionError {
-            at: 1,
-            message: "only `true` is understood".to_owned(),
-        })
+        let parsed = parse::parse(text)?;
+        let text = text.into();
+        Ok(Self(Arc::new(Read { text, parsed })))
     }
 
     /// The condition as it was written.
     pub fn as_str(&self) -> &str {
-        &self.text
+        &self.0.text
     }
 
-    /// Whether lists may differ between principals with the same roles because of it.
+    /// Whether it may say different things of principals with the same roles.
     pub fn mentions_principal(&self) -> bool {
-        false
+        self.mentions() != Mentions::NOTHING
     }
 
+    pub(crate) fn mentions(&self) -> Mentions {
+        self.0.parsed.mentions
+    }
+
+    /// What it says of an action. In a listing it is false only if no arguments and no time make it true.
     pub(crate) fn holds(
         &self,
-        _caller: &Caller,
-        _action: &Action<'_>,
-        _circumstances: Circumstances<'_>,
+        caller: &Caller,
+        action: &Action<'_>,
+        circumstances: Circumstances<'_>,
     ) -> Truth {
-        Truth::True
+        let (arguments, now) = match circumstances {
+            Circumstances::Listing => (None, None),
+            Circumstances::Calling { arguments, now } => (Some(object(arguments)), Some(nanos(now))),
+        };
+        let mut machine = Machine::new(caller, action, arguments, now);
+        let answer = machine.eval(&self.0.parsed.expr);
+        self.truth(answer, circumstances)
     }
+
+    fn truth(&self, answer: Answer<'_>, circumstances: Circumstances<'_>) -> Truth {
+        let failed = |at: u32, cause| {
+            let at = character(&self.0.text, at as usize);
+            Truth::Failed(ConditionFailure { at, cause })
+        };
+        match answer {
+            Ok(Value::Bool(true)) => Truth::True,
+            Ok(Value::Bool(false)) => Truth::False,
+            Ok(other) => failed(self.0.parsed.expr.at, FailureCause::NotBoolean(other.kind())),
+            Err(Stop::Failed(at, cause)) => failed(at, cause),
+            // With arguments it may take a shorter way.
+            Err(Stop::Spent) if circumstances == Circumstances::Listing => Truth::Unknown,
+            Err(Stop::Unknown(outcomes)) if outcomes.has(Outcomes::TRUE) => Truth::Unknown,
+            Err(Stop::Unknown(_)) => Truth::False,
+            Err(Stop::Spent) => Truth::Failed(ConditionFailure {
+                at: 0,
+                cause: FailureCause::TooCostly,
+            }),
+        }
+    }
+}
+
+/// No arguments are an empty object; white space around them is nothing.
+fn object(arguments: &[u8]) -> &[u8] {
+    match arguments.trim_ascii() {
+        [] => b"{}",
+        object => object,
+    }
+}
+
+fn nanos(now: crate::UnixMillis) -> i128 {
+    i128::from(now.0) * (time::SECOND / 1000)
 }
 
 impl FromStr for Condition {
@@ -84,14 +166,17 @@ impl FromStr for Condition {
 
 impl fmt::Debug for Condition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Condition({:?})", self.text)
+        write!(f, "Condition({:?})", self.as_str())
     }
 }
 
 impl PartialEq for Condition {
     fn eq(&self, other: &Self) -> bool {
-        self.text == other.text
+        self.as_str() == other.as_str()
     }
 }
 
 impl Eq for Condition {}
+
+#[cfg(test)]
+mod tests;
