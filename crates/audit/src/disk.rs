@@ -34,7 +34,9 @@ pub(crate) struct RealDisk;
 
 impl Disk for RealDisk {
     fn create(&self, path: &Path) -> io::Result<Box<dyn Segment>> {
-        Ok(Box::new(private(OpenOptions::new().append(true).create_new(true)).open(path)?))
+        Ok(Box::new(
+            private(OpenOptions::new().append(true).create_new(true)).open(path)?,
+        ))
     }
 
     fn extend(&self, path: &Path) -> io::Result<Box<dyn Segment>> {

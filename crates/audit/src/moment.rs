@@ -162,12 +162,16 @@ mod tests {
         ] {
             assert_eq!(Moment::parse(text), moment, "{text}");
         }
-        assert_eq!(
-            Moment::parse("2026-07-28"),
-            Moment::parse("2026-07-28T00:00:00Z")
-        );
+        assert_eq!(Moment::parse("2026-07-28"), Moment::parse("2026-07-28T00:00:00Z"));
         for text in [
-            "", "yesterday", "2026-02-29", "2026-13-01", "2026-07-28T25:00", "2026-07-28Tx", "2026-07-28T09:30Zz", "2026-07-2é",
+            "",
+            "yesterday",
+            "2026-02-29",
+            "2026-13-01",
+            "2026-07-28T25:00",
+            "2026-07-28Tx",
+            "2026-07-28T09:30Zz",
+            "2026-07-2é",
         ] {
             assert_eq!(Moment::parse(text), None, "{text}");
         }

@@ -191,6 +191,10 @@ pub enum Event<'a> {
 pub struct Digest(hmac::Context, u64);
 
 impl Digest {
+    pub(crate) fn with(context: hmac::Context) -> Self {
+        Self(context, 0)
+    }
+
     /// Takes the next part.
     pub fn update(&mut self, part: &[u8]) {
         self.0.update(part);
@@ -352,7 +356,11 @@ impl Scribe {
     fn who(&self, fields: &mut Fields<'_>, who: &Who<'_>) {
         fields.object("who", |inner| {
             // A subject may well be a mail address: who it was is what an audit log is for, so it is not masked.
-            for (key, text) in [("issuer", who.issuer), ("subject", who.subject), ("tenant", who.tenant)] {
+            for (key, text) in [
+                ("issuer", who.issuer),
+                ("subject", who.subject),
+                ("tenant", who.tenant),
+            ] {
                 if let Some(text) = text {
                     inner.text(key, text);
                 }
