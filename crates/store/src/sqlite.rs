@@ -15,6 +15,7 @@ mod keys;
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
     thread,
     time::{Duration, Instant},
 };
@@ -157,12 +158,22 @@ fn passes(error: &rusqlite::Error) -> bool {
 
 /// Makes the file of the database for its owner only, before SQLite makes it for everybody. SQLite gives the files beside it
 /// the same mode.
+///
+/// A file that is there is not touched. Closing any descriptor of it would give up all locks that this process has on it
+/// (POSIX `fcntl`), and the next process to come would take itself for the only one and delete the journal under us. For the
+/// same reason one thread at a time makes files: none has the database open before it came through here, so none loses a lock
+/// when the maker closes its descriptor.
 fn make_private(path: &Path) -> io::Result<()> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let mut options = fs::OpenOptions::new();
-    options.append(true).create(true);
+    options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path).map(drop)
+    match options.open(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => made.map(drop),
+    }
 }
 
 #[cfg(test)]
