@@ -12,10 +12,24 @@ pub(crate) struct Places {
     pub(crate) identity: Option<Place>,
     /// Of each role, in the order of the configuration.
     pub(crate) roles: Vec<Place>,
+    /// The servers that callers' own tokens are passed on to.
+    pub(crate) passing_on: Vec<(String, Place)>,
 }
 
 /// Warns of what `config` lacks.
 pub(crate) fn advise(config: &Config, places: &Places, findings: &mut Findings) {
+    if config
+        .identity
+        .as_ref()
+        .is_none_or(|identity| identity.jwt.is_empty())
+    {
+        for (server, place) in &places.passing_on {
+            let path = join(&join("servers", server), "credentials");
+            let message = "passes on callers' tokens, and without `identity.jwt` nobody has one";
+            let remedy = "add the issuer to `identity.jwt`, or remove `pass_through`";
+            findings.warning(place, &path, message, remedy);
+        }
+    }
     let (Some(identity), Some(place)) = (&config.identity, &places.identity) else {
         return;
     };

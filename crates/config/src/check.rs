@@ -13,7 +13,7 @@ use crate::{
     sections::{
         audit, identity, limits,
         roles::{self, BindingForm, RoleForm},
-        servers,
+        servers::{self, ServerForm},
         views::{self, ViewForm},
     },
     values::{Named, SealingKey},
@@ -31,6 +31,7 @@ pub(crate) fn config(
     findings: &mut Findings,
 ) -> Option<Config> {
     let all_servers: Vec<String> = root.servers.0.iter().map(|(name, ..)| name.clone()).collect();
+    let passing_on = passing_on(&root.servers);
     let (mut servers, mut disabled) = (Vec::new(), Vec::new());
     for (name, form, place) in root.servers.0 {
         name_is_usable(&name, &join("servers", &name), &place, findings);
@@ -46,6 +47,7 @@ pub(crate) fn config(
         listen: root.listen.place.clone(),
         identity: root.identity.as_ref().map(|identity| identity.place.clone()),
         roles: root.roles.0.iter().map(|(.., place)| place.clone()).collect(),
+        passing_on,
     };
     // What is wrong with the section has been said; what else would follow from it has not.
     let identified = places.identity.is_some() || findings.are_within("identity");
@@ -114,6 +116,16 @@ pub(crate) fn config(
     };
     advice::advise(&config, &places, findings);
     Some(config)
+}
+
+/// The servers that callers' own tokens are passed on to, and where that stands.
+fn passing_on(servers: &Named<ServerForm>) -> Vec<(String, Place)> {
+    let found = servers.0.iter().filter_map(|(name, form, _)| {
+        let mut credentials = form.credentials.iter().flatten();
+        let passing = credentials.find(|credential| credential.value.pass_through.is_some())?;
+        Some((name.clone(), passing.place.clone()))
+    });
+    found.collect()
 }
 
 /// Reports an address that other machines can reach.

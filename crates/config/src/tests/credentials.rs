@@ -25,7 +25,10 @@ servers:
   basic: { url: "https://h/", credentials: [{ basic: { username: gate, password: "${env:TOKEN}" } }] }
   none: { url: "https://h/" }
 "#,
-        &[],
+        &[
+            "line 7: servers.crm.credentials: passes on callers' tokens, and without `identity.jwt` nobody has one; add the \
+             issuer to `identity.jwt`, or remove `pass_through`",
+        ],
     );
     let [
         Credential::PassThrough { audience },
