@@ -17,6 +17,9 @@ mod refusal;
 mod resource;
 mod token;
 
+#[cfg(test)]
+mod rig;
+
 pub use clock::Clock;
 pub use identity::{Identity, IdentityError, Verified};
 pub use keys::{BadKeySet, KeysError};

@@ -316,3 +316,6 @@ impl Failure {
         pause.saturating_sub(self.at.elapsed())
     }
 }
+
+#[cfg(test)]
+mod tests;
