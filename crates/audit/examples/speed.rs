@@ -43,12 +43,11 @@ fn intent() -> Intent<'static> {
 async fn call(log: &Log) -> Result<(), Box<dyn Error + Send + Sync>> {
     let call = log.intent(&intent())?;
     call.durable().await?;
-    let written = call.outcome(Outcome {
+    call.outcome(Outcome {
         bytes_in: 250,
         bytes_out: 1800,
         ..Outcome::new(End::Ok)
     })?;
-    written.durable().await?;
     Ok(())
 }
 

@@ -2,8 +2,8 @@
 //!
 //! A record is numbered and hashed under a short lock and then waits in a buffer. In `batch` whoever finds nobody writing writes the
 //! whole buffer, outside of the lock; the others wait until their bytes are in the file, which is some microseconds, and nobody
-//! is sent to another thread. In `sync` the [keeper](crate::keeper) writes and syncs the buffer, and tasks wait without holding
-//! their thread.
+//! is sent to another thread. In `sync` tasks then wait, without holding their thread, until the [keeper](crate::keeper) has
+//! brought the whole group to the disk.
 //!
 //! What fails is never half there: after a failed write the file is cut back to its last whole group, and everybody whose record
 //! was in the buffer hears of it. After a failed fsync nothing is known of the file any more, so it is never written again.
@@ -142,6 +142,9 @@ pub(crate) struct State {
     ended: VecDeque<(u32, u64)>,
     pub(crate) trouble: Option<Trouble>,
     pub(crate) since_checkpoint: u64,
+    /// How many tasks have begun to wait for the disk since it was last asked, and how many are worth waiting for.
+    pub(crate) joining: u64,
+    pub(crate) expected: u64,
     /// The keeper sleeps until it is woken.
     pub(crate) idle: bool,
     pub(crate) closing: Closing,
@@ -235,6 +238,8 @@ impl Engine {
             ended: VecDeque::new(),
             trouble: None,
             since_checkpoint: 0,
+            joining: 0,
+            expected: 0,
             idle: false,
             closing: Closing::No,
         };
@@ -267,7 +272,7 @@ impl Engine {
         self.settings.on_failure == OnFailure::Allow
     }
 
-    /// Adds a record and, in `batch`, returns when it is in the file.
+    /// Adds a record and returns when it is in the file.
     pub(crate) fn record(&self, body: &[u8], change: Change, urgent: bool) -> Result<Mark, Unwritten> {
         let mut state = self.lock();
         if state.closing != Closing::No {
@@ -297,17 +302,6 @@ impl Engine {
             seq,
             epoch: state.epoch,
         };
-        if self.is_sync() {
-            if state.idle {
-                state.idle = false;
-                self.work.notify_one();
-            }
-            if urgent {
-                drop(state);
-                self.published.send_modify(|published| published.urgent = seq);
-            }
-            return Ok(mark);
-        }
         let done = loop {
             match state.verdict(mark, state.written) {
                 Some(done) => break done,
@@ -319,7 +313,8 @@ impl Engine {
                 }
             }
         };
-        if state.idle {
+        // In `sync` the keeper is woken by who waits for it.
+        if state.idle && !self.is_sync() {
             state.idle = false;
             self.work.notify_one();
         }
@@ -363,11 +358,19 @@ impl Engine {
 
     async fn synced(&self, mark: Mark) -> Result<(), Unwritten> {
         let mut changes = self.durable.subscribe();
+        let mut joined = false;
         loop {
             {
-                let state = self.lock();
+                let mut state = self.lock();
                 if let Some(done) = state.verdict(mark, state.durable) {
                     return done;
+                }
+                if !joined {
+                    joined = true;
+                    state.joining += 1;
+                    if state.idle && state.joining >= state.expected {
+                        self.work.notify_one();
+                    }
                 }
             }
             if changes.changed().await.is_err() {
@@ -602,11 +605,6 @@ impl State {
             bytes: self.length,
             closed: false,
         }
-    }
-
-    /// The hash of the last record that was appended.
-    pub(crate) fn last_hash(&self) -> Hash {
-        self.hash
     }
 }
 

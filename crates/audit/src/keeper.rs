@@ -37,6 +37,8 @@ pub(crate) struct Keeper {
     checkpoint: Instant,
     sweep: Instant,
     rotate: Instant,
+    /// How long the disk took the last time.
+    took: Duration,
 }
 
 impl Keeper {
@@ -49,6 +51,7 @@ impl Keeper {
             checkpoint: now,
             sweep: now,
             rotate: now,
+            took: Duration::ZERO,
         }
     }
 
@@ -76,43 +79,56 @@ impl Keeper {
         let sync = engine.settings.durability == Durability::Sync;
         let mut state = engine.lock();
         let busy = |state: &State| {
-            let unsynced = if sync {
-                !state.pending.is_empty()
-            } else {
-                state.written > state.durable
-            };
-            state.closing != Closing::No || state.trouble.is_none() && unsynced
+            let unsynced = state.written > state.durable;
+            state.closing != Closing::No
+                || state.trouble.is_none() && unsynced && (!sync || state.joining > 0)
         };
         if !busy(&state) {
             state.idle = true;
             (state, _) = engine
                 .work
-                .wait_timeout_while(state, IDLE, |state| !busy(state))
+                .wait_timeout_while(state, if sync { engine.settings.flush } else { IDLE }, |state| {
+                    !busy(state)
+                })
                 .unwrap_or_else(PoisonError::into_inner);
             state.idle = false;
         }
-        if !sync && state.written > state.durable && state.closing == Closing::No {
-            // Everything that comes meanwhile goes to the disk with it.
-            (state, _) = engine
-                .work
-                .wait_timeout_while(state, engine.settings.flush, |state| state.closing == Closing::No)
-                .unwrap_or_else(PoisonError::into_inner);
+        if state.written == state.durable || state.closing != Closing::No {
+            return state.closing;
         }
+        // Everything that comes meanwhile goes to the disk with it. In `sync` somebody waits, so it is not for long: those
+        // whom the last group set free are likely to be back soon.
+        let patience = if sync {
+            self.took / 8
+        } else {
+            engine.settings.flush
+        };
+        state.idle = sync;
+        (state, _) = engine
+            .work
+            .wait_timeout_while(state, patience, |state| {
+                state.closing == Closing::No && !(sync && state.joining >= state.expected)
+            })
+            .unwrap_or_else(PoisonError::into_inner);
+        state.idle = false;
         state.closing
     }
 
     /// Brings everything to the disk. Says whether it is there.
     pub(crate) fn flush(&mut self) -> bool {
         let engine = Arc::clone(&self.engine);
-        let state = engine.settle(engine.lock());
+        let mut state = engine.settle(engine.lock());
         if state.trouble.is_some() {
             return false;
         }
         let place = state.place(&engine.log);
         if state.durable < place.seq {
             let file = Arc::clone(&state.file);
+            state.expected = std::mem::take(&mut state.joining);
             drop(state);
+            let begun = Instant::now();
             let done = file.sync();
+            self.took = begun.elapsed();
             let mut state = engine.quiet(engine.lock());
             if let Err(error) = done {
                 engine.distrust(&mut state, &error);

@@ -47,7 +47,6 @@ pub struct OpenCall {
 }
 
 /// A record that was written: in the file, where it survives the gate, but perhaps not on the disk yet.
-#[must_use = "with `durability: sync` a record counts when it is durable"]
 #[derive(Clone)]
 pub struct Written {
     engine: Arc<Engine>,
@@ -242,7 +241,9 @@ impl OpenCall {
         (self.intent.seq != 0).then(|| line::id(&self.log.0.engine.run, self.intent.seq))
     }
 
-    /// Puts on record how the call ended. Its answer must not be sent before [`Written::durable`] has returned.
+    /// Puts on record how the call ended. When this returns the record survives the gate, so the answer may be sent; who wants
+    /// it to survive the machine as well waits for [`Written::durable`]. (If neither does, the next start says that the
+    /// outcome is not known: the intent is on the disk.)
     ///
     /// # Errors
     /// When the log cannot be written and that is not allowed: then the answer must say so.

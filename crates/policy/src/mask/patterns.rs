@@ -113,6 +113,11 @@ fn within(text: &[u8], word: &Range<usize>) -> Option<Range<usize>> {
     if text.get(word.start..)?.starts_with(BEGIN) {
         return Some(word.start..pem_end(text, word.end));
     }
+    let bytes = text.get(word.clone())?;
+    // Most words of most texts: too short for a key, no card's number, no mail address.
+    if bytes.len() < 11 && text.get(word.end) != Some(&b'@') && !bytes.iter().any(u8::is_ascii_digit) {
+        return None;
+    }
     key(text, word)
         .into_iter()
         .chain(card_within(text, word))
