@@ -28,7 +28,10 @@ use std::{
     fmt::Write,
     net::IpAddr,
     num::NonZeroU32,
-    sync::{Arc, Mutex, atomic::Ordering::Relaxed},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -41,13 +44,15 @@ use smallvec::SmallVec;
 
 pub(crate) use clock::{Clock, SystemClock};
 use entry::{Entry, Measure, Stage};
-use key::{Holder, Key, Keyed, Subject};
+use key::{Key, Keyed, Subject};
 use table::{CAPACITY, Few, Table, Wanted};
 
 use crate::metrics::header;
 
 /// How many credentials one address may present that are refused: so many at once, and so many a minute.
 const FAILURES_A_MINUTE: NonZeroU32 = NonZeroU32::MIN.saturating_add(19);
+/// After this time without a failure every address is as good as new.
+const FAILURES_IN: Duration = Duration::from_secs(60);
 
 /// All limits and quotas of a configuration, and what they have counted.
 pub(crate) struct Limits {
@@ -58,6 +63,8 @@ pub(crate) struct Limits {
     call: Box<[usize]>,
     /// Refused credentials per address; always there.
     failures: Entry,
+    /// When the latest was, in nanoseconds; zero if never. Mostly nobody guesses, and then nobody waits for a lock to hear it.
+    failed: AtomicU64,
     keyed: Keyed,
     /// Counters of addresses, before identity.
     strangers: Table,
@@ -167,7 +174,7 @@ impl Limits {
                 .collect()
         };
         let (arrive, enter, call) = (at(Stage::Arrive), at(Stage::Enter), at(Stage::Call));
-        let rate = Rate::new(FAILURES_A_MINUTE, Duration::from_secs(60));
+        let rate = Rate::new(FAILURES_A_MINUTE, FAILURES_IN);
         let failures = Entry::named(
             Per::Ip,
             None,
@@ -181,9 +188,10 @@ impl Limits {
             enter,
             call,
             failures,
+            failed: AtomicU64::new(0),
             keyed,
-            strangers: Table::new(capacity, Arc::clone(&clock)),
-            known: Table::new(capacity, Arc::clone(&clock)),
+            strangers: Table::new(capacity, Arc::clone(&clock), false),
+            known: Table::new(capacity, Arc::clone(&clock), !quotas.is_empty()),
             clock,
             saving: Mutex::default(),
         }
@@ -208,7 +216,12 @@ impl Limits {
     /// # Errors
     /// When too many were.
     pub(crate) fn may_try(&self, address: Option<IpAddr>) -> Result<(), Exceeded> {
-        let Some((_, key)) = self.key_of(&self.failures, Subject::from(address)) else {
+        let failed = self.failed.load(Relaxed);
+        let since = || Duration::from_nanos(self.clock.nanos().saturating_sub(failed));
+        if failed == 0 || since() > FAILURES_IN {
+            return Ok(());
+        }
+        let Some(key) = self.key_of(&self.failures, Subject::from(address)) else {
             return Ok(());
         };
         self.strangers.room(&self.failures, key).map_err(|retry_after| {
@@ -224,15 +237,16 @@ impl Limits {
 
     /// Credentials from `address` were refused.
     pub(crate) fn refused(&self, address: Option<IpAddr>) {
-        if let Some((holder, key)) = self.key_of(&self.failures, Subject::from(address)) {
+        let subject = Subject::from(address);
+        if let Some(key) = self.key_of(&self.failures, subject) {
             let wanted = Wanted {
                 index: usize::MAX,
                 entry: &self.failures,
                 key,
-                holder: &holder,
             };
             // Beyond the burst nothing is counted, so that the one who stops is heard again soon.
-            let _ = self.strangers.charge(&mut [wanted]);
+            let _ = self.strangers.charge(&mut [wanted], subject);
+            self.failed.fetch_max(self.clock.nanos().max(1), Relaxed);
         }
     }
 
@@ -271,6 +285,15 @@ impl Limits {
         })))
     }
 
+    /// The limits and quotas that count `action` of `principal`, in words for people.
+    pub(crate) fn counting(&self, principal: &Principal, action: &Action<'_>) -> impl Iterator<Item = &str> {
+        let has_tenant = principal.tenant().is_some();
+        self.entries
+            .iter()
+            .filter(move |entry| entry.counts(Some(action)) && (has_tenant || entry.per != Per::Tenant))
+            .map(|entry| &*entry.words)
+    }
+
     /// Charges `subject` to those of `indices` that count it, all or none. The keys are those that want to hear more of it.
     fn charge(
         &self,
@@ -281,33 +304,28 @@ impl Limits {
         if indices.is_empty() {
             return Ok(SmallVec::new());
         }
-        // Most entries are per the same thing: its bytes and their hash are made once.
-        let mut holders: Few<(Per, Holder, Key)> = SmallVec::new();
-        let mut asked: Few<(usize, usize)> = SmallVec::new();
+        // Most entries are per the same thing: its hash is made once.
+        let mut made: Few<(Per, Option<Key>)> = SmallVec::new();
+        let mut wanted: Few<Wanted<'_>> = SmallVec::new();
         for &index in indices {
             let entry = &self.entries[index];
             if !entry.counts(subject.action) {
                 continue;
             }
-            let made = holders.iter().position(|(per, ..)| *per == entry.per);
-            let made = made.or_else(|| {
-                let holder = subject.holder(entry.per)?;
-                let key = self.keyed.key(&holder);
-                holders.push((entry.per, holder, key));
-                Some(holders.len() - 1)
+            let known = made.iter().find(|(per, _)| *per == entry.per).copied();
+            let (_, key) = known.unwrap_or_else(|| {
+                let key = subject.holder(entry.per).map(|holder| self.keyed.key(&holder));
+                made.push((entry.per, key));
+                (entry.per, key)
             });
-            asked.extend(made.map(|made| (index, made)));
-        }
-        let mut wanted: Few<Wanted<'_>> = asked
-            .iter()
-            .map(|&(index, made)| Wanted {
+            wanted.extend(key.map(|key| Wanted {
                 index,
-                entry: &self.entries[index],
-                key: holders[made].2.of(self.entries[index].nonce),
-                holder: &holders[made].1,
-            })
-            .collect();
-        table.charge(&mut wanted).map_err(|lacks| self.exceeded(&lacks))?;
+                entry,
+                key: key.of(entry.nonce),
+            }));
+        }
+        let charged = table.charge(&mut wanted, subject);
+        charged.map_err(|lacks| self.exceeded(&lacks))?;
         let lasting = |one: &&Wanted<'_>| !matches!(one.entry.measure, Measure::Rate(_));
         Ok(wanted.iter().filter(lasting).map(|one| one.key).collect())
     }
@@ -335,10 +353,9 @@ impl Limits {
         }
     }
 
-    fn key_of(&self, entry: &Entry, subject: Subject<'_>) -> Option<(Holder, Key)> {
+    fn key_of(&self, entry: &Entry, subject: Subject<'_>) -> Option<Key> {
         let holder = subject.holder(entry.per)?;
-        let key = self.keyed.key(&holder).of(entry.nonce);
-        Some((holder, key))
+        Some(self.keyed.key(&holder).of(entry.nonce))
     }
 
     /// Days since 1970.

@@ -30,6 +30,15 @@ impl SystemClock {
             start: Instant::now(),
         }
     }
+
+    /// One whose even clock begins at zero now.
+    #[cfg(test)]
+    pub(super) fn at_zero() -> Self {
+        Self {
+            began: Duration::ZERO,
+            start: Instant::now(),
+        }
+    }
 }
 
 impl Clock for SystemClock {

@@ -6,9 +6,11 @@
 //! ever sees it run back.
 //!
 //! **Bounded.** A counter that has come to equal one never used is forgotten: each new key looks at a few old ones in turn.
-//! A full shard forgets, of the next sixteen, the one that has least used up, if that is less than half of what it admits;
-//! whoever is near a limit keeps their counter. If all sixteen are, the newcomers of that shard share one counter for each
-//! entry: they are limited together rather than not at all.
+//! A full shard forgets the next one that has used less than an eighth of what it admits, or of the next sixteen the one that
+//! has used least, if that is less than half; whoever is near a limit keeps their counter. If all sixteen are near it, the
+//! newcomers of that shard share one counter for each entry: they are limited together rather than not at all. (Who gets a
+//! counter of their own later begins it anew, so a newcomer may once have twice what the limit admits. To keep them sharing
+//! until their common counter is quiet would keep them so long after a flood.)
 
 use std::{
     collections::HashMap,
@@ -28,7 +30,7 @@ use super::{
     clock::Clock,
     counter::{Counter, Day, Now},
     entry::{Entry, Measure},
-    key::{Holder, Key},
+    key::{Holder, Key, Subject},
 };
 
 /// How many shards there are, a power of two.
@@ -43,12 +45,16 @@ const SWEPT: usize = 4;
 const WEIGHED: usize = 16;
 /// From here on a counter is too much used to be forgotten.
 const HOT: u8 = 128;
+/// Below this one is so little used that no other need be looked at.
+const COLD: u8 = 32;
 
 /// Counters by key.
 pub(super) struct Table {
     shards: Box<[Mutex<Shard>]>,
     capacity: usize,
     clock: Arc<dyn Clock>,
+    /// Whether any entry counts days, and the wall clock matters.
+    days: bool,
     /// New keys that had to share a counter.
     pub(super) shared: AtomicU64,
     /// Counters that were forgotten although they were used.
@@ -61,8 +67,6 @@ pub(super) struct Wanted<'a> {
     pub(super) entry: &'a Entry,
     /// Where it is counted; after a charge the key it was counted at, which differs for a shared counter.
     pub(super) key: Key,
-    /// Whose it is.
-    pub(super) holder: &'a Holder,
 }
 
 /// An entry that had no room, and for how long.
@@ -132,11 +136,12 @@ impl Key {
 }
 
 impl Table {
-    pub(super) fn new(capacity: usize, clock: Arc<dyn Clock>) -> Self {
+    pub(super) fn new(capacity: usize, clock: Arc<dyn Clock>, days: bool) -> Self {
         Self {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             capacity: capacity / SHARDS,
             clock,
+            days,
             shared: AtomicU64::new(0),
             evicted: AtomicU64::new(0),
         }
@@ -150,12 +155,12 @@ impl Table {
     fn now(&self) -> Now {
         Now {
             nanos: self.clock.nanos(),
-            wall: self.clock.unix_millis(),
+            wall: if self.days { self.clock.unix_millis() } else { 0 },
         }
     }
 
-    /// Charges one call to everything `wanted`, or nothing, and then says what had no room.
-    pub(super) fn charge(&self, wanted: &mut [Wanted<'_>]) -> Result<(), Few<Lack>> {
+    /// Charges one call of `subject` to everything `wanted`, or nothing, and then says what had no room.
+    pub(super) fn charge(&self, wanted: &mut [Wanted<'_>], subject: Subject<'_>) -> Result<(), Few<Lack>> {
         wanted.sort_unstable_by_key(|one| one.key.shard());
         let mut held: Few<(usize, MutexGuard<'_, Shard>)> = SmallVec::new();
         for one in &*wanted {
@@ -174,7 +179,7 @@ impl Table {
                 at += 1;
             }
             let shard = &mut *held[at].1;
-            let place = self.place(shard, one, now);
+            let place = self.place(shard, one, subject, now);
             places.push((at, place));
             if let Some(slot) = shard.slot(place) {
                 slot.pinned = true;
@@ -246,7 +251,7 @@ impl Table {
     }
 
     /// Where the counter for `one` is; there is one from now on.
-    fn place(&self, shard: &mut Shard, one: &mut Wanted<'_>, now: Now) -> u32 {
+    fn place(&self, shard: &mut Shard, one: &mut Wanted<'_>, subject: Subject<'_>, now: Now) -> u32 {
         if let Some(place) = shard.places.get(&one.key) {
             return *place;
         }
@@ -269,7 +274,12 @@ impl Table {
                 }
             }
         }
-        shard.insert(one.key, one.index, one.entry, one.holder, now)
+        // Only the store wants to know whose it is.
+        let holder = match &one.entry.measure {
+            Measure::Day { .. } => subject.holder(one.entry.per).unwrap_or_default(),
+            Measure::Rate(_) | Measure::Concurrency(_) => Holder::new(),
+        };
+        shard.insert(one.key, one.index, one.entry, &holder, now)
     }
 
     /// How many counters there are.
@@ -438,6 +448,10 @@ impl Shard {
                 Some((place, None)) => {
                     self.forget(place);
                     return Weighed::Forgot;
+                }
+                Some((place, Some(worth))) if worth < COLD => {
+                    self.forget(place);
+                    return Weighed::Evicted;
                 }
                 Some((place, Some(worth))) => {
                     let this = (worth, place);
