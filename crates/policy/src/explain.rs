@@ -237,10 +237,10 @@ fn tell_role(role: &Role, judged: &Judged, caller: &Caller, step: &mut impl FnMu
             }
             if !role.scopes.is_empty() {
                 let scopes = Listed(&role.scopes);
-                let says = if held {
-                    format!("the token may do {scopes}")
-                } else {
-                    format!("the token does not hold all of {scopes}")
+                let says = match (&caller.facts().scopes, held) {
+                    (None, _) => format!("no scopes limit the caller, so it needs no {scopes}"),
+                    (Some(_), true) => format!("the token holds {scopes}"),
+                    (Some(_), false) => format!("the token does not hold all of {scopes}"),
                 };
                 step(&place(".scopes"), last, says);
             }

@@ -93,6 +93,7 @@ pub enum Lack {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::ViewRole { roles } if roles.is_empty() => f.write_str("the view is for nobody"),
             Self::ViewRole { roles } => {
                 f.write_str("the view is only for ")?;
                 listed(f, roles, "or")

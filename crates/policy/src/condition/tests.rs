@@ -929,7 +929,7 @@ fn arguments() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2000) })]
 
     /// The heart of it: what is hidden in a list can never be called, and what is certain is so in every call.
     #[test]
