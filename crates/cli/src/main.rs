@@ -13,6 +13,7 @@ mod gate;
 mod golden;
 mod logging;
 mod output;
+mod table;
 
 use std::process::ExitCode;
 

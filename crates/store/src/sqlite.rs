@@ -268,6 +268,29 @@ mod tests {
         assert!(matches!(error.reason, Unopened::File(_)), "{error}");
     }
 
+    /// Without its lock a process is invisible to others, who may then remove the journal under it.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn opening_it_once_more_gives_up_no_lock() {
+        use std::os::unix::fs::MetadataExt;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db");
+        let locked = || {
+            let file = format!(":{} ", fs::metadata(&path).unwrap().ino());
+            let locks = fs::read_to_string("/proc/locks").unwrap();
+            let own = format!(" {} ", std::process::id());
+            locks
+                .lines()
+                .any(|line| line.contains(&file) && line.contains(&own))
+        };
+        let first = open(&path, &TWO).unwrap();
+        assert!(locked(), "what is looked for is there");
+        let second = open(&path, &TWO).unwrap();
+        assert!(locked());
+        drop((first, second));
+        assert!(!locked());
+    }
+
     #[test]
     #[cfg(unix)]
     fn nobody_else_may_read_it_or_the_files_beside_it() {

@@ -4,7 +4,9 @@ mod call;
 mod check;
 mod completions;
 mod connect;
+mod credentials;
 mod import;
+mod keys;
 mod list;
 mod prompt;
 mod read;
@@ -38,6 +40,8 @@ enum Command {
     Call(call::Args),
     Read(read::Args),
     Prompt(prompt::Args),
+    Keys(keys::Args),
+    Credentials(credentials::Args),
     Import(import::Args),
     Schema(schema::Args),
     Completions(completions::Args),
@@ -54,6 +58,8 @@ pub(crate) fn run() -> ExitCode {
         Command::Call(args) => call::run(&args),
         Command::Read(args) => read::run(&args),
         Command::Prompt(args) => prompt::run(&args),
+        Command::Keys(args) => keys::run(&args),
+        Command::Credentials(args) => credentials::run(&args),
         Command::Import(args) => import::run(&args),
         Command::Schema(args) => schema::run(&args),
         Command::Completions(args) => completions::run(&args, Cli::command()),
