@@ -29,7 +29,7 @@ use crate::{
     session::Sessions,
     stored::Stored,
     transport::http::{old_sse::OldStreams, resume::Resumable},
-    upstream::{Clients, Context, ContextError, Server},
+    upstream::{Asker, Clients, Context, ContextError, Server},
 };
 
 /// Where the gate is in its life.
@@ -337,8 +337,8 @@ impl Snapshot {
 
 impl Endpoint {
     /// The lists as they are now for this caller; nothing once the endpoint is gone.
-    pub(crate) fn view(&self, caller: &Arc<Caller>) -> Option<Arc<View>> {
-        self.catalog.view_for(&self.name, caller)
+    pub(crate) fn view(&self, asker: Asker<'_>) -> Option<Arc<View>> {
+        self.catalog.view_for(&self.name, asker)
     }
 
     /// The same for those who may see everything.

@@ -62,9 +62,10 @@ fn empty(inbound: &Inbound) -> Answer {
 /// The endpoint's lists, once servers never seen before have had a moment to say what they offer.
 async fn settled(inbound: &Inbound) -> Result<Arc<crate::catalog::View>, Refusal> {
     let endpoint = inbound.endpoint();
-    endpoint.catalog.settled(&endpoint.name).await;
+    let asker = inbound.asker();
+    endpoint.catalog.settled(&endpoint.name, asker).await;
     endpoint
-        .view(&inbound.client.caller)
+        .view(asker)
         .ok_or_else(|| Refusal::NoEndpoint(endpoint.url_path()))
 }
 

@@ -18,7 +18,7 @@ use gatepost_protocol::{
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::sync::Notify;
 
-use crate::{admit::Admitted, catalog::View, gate::Endpoint, session::ConversationId};
+use crate::{admit::Admitted, catalog::View, gate::Endpoint, session::ConversationId, upstream::Asker};
 
 /// A message's place of arrival, before anybody looked at its body.
 #[derive(Clone)]
@@ -186,6 +186,11 @@ impl Inbound {
 
     pub(crate) fn carrier(&self) -> Carrier {
         self.admitted.arrival().carrier
+    }
+
+    /// Who asks, with what it came with.
+    pub(crate) fn asker(&self) -> Asker<'_> {
+        Asker::of(&self.client.caller, self.headers())
     }
 
     pub(crate) fn trace(&self) -> Trace<'_> {

@@ -5,7 +5,6 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, future::join_all, stream};
-use gatepost_policy::Caller;
 use gatepost_protocol::{
     json::{self, Kind},
     translate::META_SUBSCRIPTION_ID,
@@ -22,7 +21,7 @@ use crate::{
     refusal::Refusal,
     session::{ConversationId, Session},
     task::declared,
-    upstream::Server,
+    upstream::{Asker, KeptAsker, Server},
 };
 
 mod tasks;
@@ -71,7 +70,7 @@ pub(crate) async fn open(gate: &Arc<Gate>, inbound: Arc<Inbound>) -> Result<Answ
     }
     let endpoint = inbound.endpoint();
     // Looked at before listening, and listening before anything is promised: no change falls between.
-    let eyes = Eyes::of(endpoint, &inbound.client.caller);
+    let eyes = Eyes::of(endpoint, inbound.asker());
     let changes = endpoint.catalog.changes(&endpoint.name);
     let asked: Vec<_> = filter
         .uris
@@ -140,7 +139,7 @@ pub(crate) async fn open(gate: &Arc<Gate>, inbound: Arc<Inbound>) -> Result<Answ
 pub(crate) fn session_stream(
     gate: &Arc<Gate>,
     endpoint: &Arc<Endpoint>,
-    caller: &Arc<Caller>,
+    asker: Asker<'_>,
     session: &Session,
 ) -> Messages {
     let (sender, replaced) = oneshot::channel();
@@ -152,7 +151,7 @@ pub(crate) fn session_stream(
         questions: gate.conversations.listen(session.id),
     };
     let interest = Interest::Session(Arc::clone(gate), session.id);
-    let eyes = Eyes::of(endpoint, caller);
+    let eyes = Eyes::of(endpoint, asker);
     let follow = Follow {
         changes: endpoint.catalog.changes(&endpoint.name),
         eyes,
@@ -252,17 +251,17 @@ fn covers(watched: &str, uri: &str) -> bool {
 /// What somebody sees of an endpoint. A list that changed where they see nothing has not changed for them.
 struct Eyes {
     endpoint: Arc<Endpoint>,
-    caller: Arc<Caller>,
+    asker: KeptAsker,
     /// The lists as they were when this caller was last told: tools, prompts, resources.
     seen: [Option<Arc<View>>; 3],
 }
 
 impl Eyes {
-    fn of(endpoint: &Arc<Endpoint>, caller: &Arc<Caller>) -> Self {
-        let now = endpoint.view(caller);
+    fn of(endpoint: &Arc<Endpoint>, asker: Asker<'_>) -> Self {
+        let now = endpoint.view(asker);
         Self {
             endpoint: Arc::clone(endpoint),
-            caller: Arc::clone(caller),
+            asker: asker.to_kept(),
             seen: [now.clone(), now.clone(), now],
         }
     }
@@ -274,7 +273,7 @@ impl Eyes {
             ViewChange::Resources => (2, &[ListKind::Resources, ListKind::Templates]),
             ViewChange::Updated { .. } | ViewChange::ElicitationComplete { .. } => return true,
         };
-        let Some(now) = self.endpoint.view(&self.caller) else {
+        let Some(now) = self.endpoint.view(self.asker.asker()) else {
             return false;
         };
         let before = self.seen[at].replace(Arc::clone(&now));

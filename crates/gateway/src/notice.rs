@@ -13,6 +13,7 @@ use crate::{
     gate::{Endpoint, Gate},
     inbound::Client,
     refusal::Refusal,
+    upstream::Asker,
 };
 
 /// Acts on a notification. It is accepted whatever it says: nobody waits for an answer.
@@ -40,7 +41,7 @@ pub(crate) async fn take(
         // A vendor's notification passes where there is only one server it could be for.
         None => {
             if let Some(server) = endpoint
-                .view(&client.caller)
+                .view(Asker::plain(&client.caller))
                 .and_then(|view| view.only_server().map(Arc::clone))
             {
                 server.notify(&client, &notification).await;

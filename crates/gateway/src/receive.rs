@@ -25,6 +25,7 @@ use crate::{
     refusal::Refusal,
     respond::About,
     session::{ConversationId, Session},
+    upstream::Asker,
 };
 
 /// The header of a legacy session.
@@ -249,7 +250,8 @@ async fn inbound(admitted: Admitted, request: Request, client: Client) -> Result
     }
     let endpoint = &admitted.arrival().endpoint;
     let gone = || Refusal::NoEndpoint(endpoint.url_path());
-    let view = endpoint.view(&client.caller).ok_or_else(gone)?;
+    let asker = Asker::of(&client.caller, &admitted.arrival().headers);
+    let view = endpoint.view(asker).ok_or_else(gone)?;
     Ok(Received::Request(Arc::new(Inbound {
         admitted,
         request,

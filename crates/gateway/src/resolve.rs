@@ -97,9 +97,9 @@ pub(crate) async fn resolve(inbound: Arc<Inbound>) -> Result<Resolved, Refusal> 
 
 async fn look_again(mut inbound: Arc<Inbound>) -> Result<Resolved, Refusal> {
     let endpoint = Arc::clone(inbound.endpoint());
-    endpoint.catalog.settled(&endpoint.name).await;
+    endpoint.catalog.settled(&endpoint.name, inbound.asker()).await;
     // Nobody else has seen the request yet, so it is ours to change.
-    if let (Some(view), Some(inbound)) = (endpoint.view(&inbound.client.caller), Arc::get_mut(&mut inbound)) {
+    if let (Some(view), Some(inbound)) = (endpoint.view(inbound.asker()), Arc::get_mut(&mut inbound)) {
         inbound.view = view;
     }
     let found = target(&inbound);
@@ -132,7 +132,7 @@ async fn reach_the_unseen(inbound: &Inbound) -> Result<(), Refusal> {
         return Ok(());
     };
     let patience = server.config().timeout;
-    match tokio::time::timeout(patience, server.facts()).await {
+    match tokio::time::timeout(patience, server.reach(inbound.asker())).await {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(error)) => Err(error.into()),
         Err(_) => Err(Refusal::Call(CallError {

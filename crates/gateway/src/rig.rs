@@ -58,7 +58,8 @@ impl Rig {
         let gate = Gate::build(yaml.parse().unwrap(), data.path(), &modules, Supervisor::none()).unwrap();
         gate.open();
         let endpoint = gate.endpoint("s").unwrap();
-        endpoint.catalog.settled(&endpoint.name).await;
+        let asker = crate::upstream::Asker::plain(&gate.local);
+        endpoint.catalog.settled(&endpoint.name, asker).await;
         Self {
             gate,
             heard,

@@ -9,18 +9,18 @@ use std::{
     time::Duration,
 };
 
-use gatepost_policy::{Access, EffectRules, Pattern, Selection, ViewRules};
+use gatepost_policy::{Access, Caller, EffectRules, Pattern, Selection, ViewRules};
 use gatepost_protocol::version::Version;
 use tokio::{sync::broadcast, time::sleep};
 
 use super::{
     Catalog, EndpointName, Plan,
-    source::{About, Answer, ListKind, Source},
+    source::{About, Answer, AskedFor, ListKind, Source},
     view::Rules,
 };
 use crate::{
     seal::Sealer,
-    upstream::{CallError, Cause, Change},
+    upstream::{Asker, CallError, Cause, Change, CredentialKind, Presented},
 };
 
 pub(super) struct Fake {
@@ -30,6 +30,10 @@ pub(super) struct Fake {
     changes: broadcast::Sender<Change>,
     asked: [AtomicUsize; 4],
     greeted: AtomicUsize,
+    asked_for: AskedFor,
+    /// By subject: the token it has, and what it alone is told.
+    tokens: Mutex<HashMap<String, String>>,
+    own_tools: Mutex<HashMap<String, String>>,
 }
 
 struct State {
@@ -65,7 +69,28 @@ impl Fake {
             changes: broadcast::Sender::new(16),
             asked: Default::default(),
             greeted: AtomicUsize::new(0),
+            asked_for: AskedFor::Everybody,
+            tokens: Mutex::default(),
+            own_tools: Mutex::default(),
         }
+    }
+
+    /// One that some callers have credentials of their own for, or nobody comes to without.
+    pub(super) fn asked_for(mut self, asked_for: AskedFor) -> Self {
+        self.asked_for = asked_for;
+        self
+    }
+
+    /// What the caller of this name presents from now on.
+    pub(super) fn set_token(&self, subject: &str, token: &str) {
+        let mut tokens = self.tokens.lock().unwrap();
+        tokens.insert(subject.to_owned(), token.to_owned());
+    }
+
+    /// What the caller of this name alone is told.
+    pub(super) fn set_own_tool(&self, subject: &str, name: &str, more: &str) {
+        let result = format!(r#"{{"tools":[{{"name":"{name}"}}]{more}}}"#);
+        self.own_tools.lock().unwrap().insert(subject.to_owned(), result);
     }
 
     pub(super) fn remote(mut self) -> Self {
@@ -161,12 +186,15 @@ impl Fake {
         if !down {
             return Ok(());
         }
-        let server = Arc::clone(&self.name);
-        Err(CallError {
-            server,
-            cause: Cause::Unreachable("connection refused".into()),
+        Err(self.error(Cause::Unreachable("connection refused".into())))
+    }
+
+    fn error(&self, cause: Cause) -> CallError {
+        CallError {
+            server: Arc::clone(&self.name),
+            cause,
             retry_safe: true,
-        })
+        }
     }
 }
 
@@ -179,14 +207,49 @@ impl Source for Fake {
         self.remote
     }
 
-    async fn about(&self) -> Result<About, CallError> {
-        self.greeted.fetch_add(1, Ordering::Relaxed);
-        self.reach().await?;
-        Ok(self.state.lock().unwrap().about.clone())
+    fn asked_for(&self) -> AskedFor {
+        self.asked_for
     }
 
-    async fn page(&self, kind: ListKind, cursor: Option<&str>) -> Result<Answer, CallError> {
+    fn own(&self, asker: Asker<'_>) -> Result<Option<Arc<Presented>>, CallError> {
+        let subject = asker.caller.principal().subject();
+        match (self.asked_for, subject) {
+            (AskedFor::Everybody, _) | (AskedFor::Some, "local" | "nobody") => Ok(None),
+            (AskedFor::Owners, "local" | "nobody") => Err(self.error(Cause::NoCredential("none".to_owned()))),
+            _ => {
+                let token = self.tokens.lock().unwrap().get(subject).cloned();
+                let token = token.unwrap_or_else(|| format!("of-{subject}"));
+                let kind = CredentialKind::Principal;
+                Ok(Presented::personal(kind, asker.caller.principal(), &token).map(Arc::new))
+            }
+        }
+    }
+
+    async fn about(&self, own: Option<&Arc<Presented>>) -> Result<About, CallError> {
+        self.greeted.fetch_add(1, Ordering::Relaxed);
+        self.reach().await?;
+        let mut about = self.state.lock().unwrap().about.clone();
+        if let Some((owner, _)) = own.and_then(|own| own.owner.as_ref()) {
+            about.instructions = Some(format!("for {}", owner.subject()).into());
+        }
+        Ok(about)
+    }
+
+    async fn page(
+        &self,
+        own: Option<&Arc<Presented>>,
+        kind: ListKind,
+        cursor: Option<&str>,
+    ) -> Result<Answer, CallError> {
         self.asked[kind as usize].fetch_add(1, Ordering::Relaxed);
+        if let Some((owner, _)) = own.and_then(|own| own.owner.as_ref()) {
+            self.reach().await?;
+            let tools = self.own_tools.lock().unwrap().get(owner.subject()).cloned();
+            return match (kind, tools) {
+                (ListKind::Tools, Some(tools)) => Ok(Answer::Result(tools.into())),
+                _ => Ok(Answer::Result(format!(r#"{{"{}":[]}}"#, kind.member()).into())),
+            };
+        }
         let answer = self
             .state
             .lock()
@@ -288,7 +351,7 @@ pub(super) async fn started(plans: Vec<Plan<Fake>>, rules: Vec<Rules>) -> Arc<Ca
     let catalog = Catalog::build(plans, rules, None, sealer());
     catalog.start();
     for endpoint in catalog.endpoints() {
-        catalog.settled(&endpoint).await;
+        catalog.settled(&endpoint, Asker::plain(&Caller::local())).await;
     }
     catalog
 }

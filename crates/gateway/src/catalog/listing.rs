@@ -17,7 +17,7 @@ use super::{
     remark::{Remark, is_misleading, list_name},
     source::{About, Answer, ListKind, Source},
 };
-use crate::upstream::CallError;
+use crate::upstream::{CallError, Presented};
 
 /// How much of one list is fetched, at most.
 #[derive(Debug, Clone, Copy)]
@@ -164,6 +164,7 @@ pub(crate) enum ListError {
 /// When a page could not be had: half a list is no list.
 pub(crate) async fn fetch<S: Source>(
     source: &S,
+    own: Option<&Arc<Presented>>,
     kind: ListKind,
     modern_http: bool,
     bounds: &Bounds,
@@ -172,7 +173,7 @@ pub(crate) async fn fetch<S: Source>(
     let mut cursor: Option<String> = None;
     let mut seen = HashSet::new();
     loop {
-        let raw = match source.page(kind, cursor.as_deref()).await? {
+        let raw = match source.page(own, kind, cursor.as_deref()).await? {
             Answer::Result(raw) => raw,
             Answer::Error {
                 code: METHOD_NOT_FOUND,

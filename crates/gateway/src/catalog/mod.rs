@@ -14,6 +14,7 @@ mod greeting;
 mod listing;
 mod page;
 mod persist;
+mod personal;
 mod refresh;
 mod remark;
 mod source;
@@ -28,7 +29,7 @@ mod tests;
 use std::{
     collections::HashMap,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, Weak},
 };
 
 use arc_swap::ArcSwap;
@@ -45,8 +46,13 @@ use remark::{EndpointReport, ServerReport};
 pub(crate) use source::{ListKind, Source};
 pub(crate) use view::{Completion, EndpointName, Tool, View};
 
-use crate::{seal::Sealer, upstream::Server};
+use crate::{
+    seal::Sealer,
+    upstream::{Asker, Server},
+};
+use personal::Scope;
 use refresh::Slot;
+use source::AskedFor;
 use view::Rules;
 
 /// How long a list waits for servers that were never seen before.
@@ -92,12 +98,15 @@ pub(crate) struct Catalog<S = Server> {
     folder: Option<PathBuf>,
     sealer: Arc<Sealer>,
     tasks: Mutex<JoinSet<()>>,
+    me: Weak<Self>,
 }
 
 struct Endpoint<S> {
     rules: Arc<Rules>,
     /// Places in `slots`, in the order of the configuration.
     members: Vec<usize>,
+    /// Those of them that some callers have credentials of their own for.
+    personal: Vec<usize>,
     views: ArcSwap<Views<S>>,
     /// Held while views are compiled and replaced, so that an older one never replaces a newer.
     compiling: Mutex<()>,
@@ -108,7 +117,14 @@ struct Endpoint<S> {
 struct Views<S> {
     everybody: Arc<View<S>>,
     /// The order of their coming beside them.
-    others: HashMap<Visibility, (u64, Arc<View<S>>)>,
+    others: HashMap<Audience, (u64, Arc<View<S>>)>,
+}
+
+/// Who sees the same: what the rules show alike, of the same servers' answers.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Audience {
+    visibility: Visibility,
+    scope: Scope,
 }
 
 /// What the catalog is told about one server.
@@ -158,9 +174,13 @@ impl<S: Source> Catalog<S> {
                      effects,
                      identity,
                  }| {
-                    let kept = folder.as_ref().and_then(|folder| {
-                        persist::load(folder, source.name(), &identity, source.is_remote())
-                    });
+                    // What was said to the gate at another time is for nobody who has to come with something of its own.
+                    let kept = folder
+                        .as_ref()
+                        .filter(|_| source.asked_for() != AskedFor::Owners)
+                        .and_then(|folder| {
+                            persist::load(folder, source.name(), &identity, source.is_remote())
+                        });
                     Arc::new(Slot::new(source, effects, identity, kept))
                 },
             )
@@ -174,13 +194,14 @@ impl<S: Source> Catalog<S> {
             .enumerate()
             .map(|(at, endpoint)| (endpoint.rules.name.clone(), at))
             .collect();
-        Arc::new(Self {
+        Arc::new_cyclic(|me| Self {
             slots,
             endpoints,
             by_name,
             folder,
             sealer,
             tasks: Mutex::default(),
+            me: Weak::clone(me),
         })
     }
 
@@ -216,21 +237,35 @@ impl<S: Source> Catalog<S> {
     }
 
     /// What an endpoint offers to this caller at the moment.
-    pub(crate) fn view_for(&self, endpoint: &EndpointName, caller: &Arc<Caller>) -> Option<Arc<View<S>>> {
+    pub(crate) fn view_for(&self, endpoint: &EndpointName, asker: Asker<'_>) -> Option<Arc<View<S>>> {
         let endpoint = self.endpoint(endpoint)?;
-        match endpoint.views.load().of(caller.visibility()) {
+        let audience = Audience {
+            visibility: asker.caller.visibility(),
+            scope: endpoint.scope(&self.slots, asker),
+        };
+        match endpoint.views.load().of(&audience) {
             Some(view) => Some(Arc::clone(view)),
-            None => Some(endpoint.compile_for(caller, &self.slots, &self.sealer)),
+            None => Some(endpoint.compile_for(asker.caller, audience, &self.slots, &self.sealer)),
         }
     }
 
     /// Waits until each server of an endpoint has been seen or has failed once, at most 2 s; and not again for a server
-    /// that somebody has already waited for so long. Afterwards its things arrive as a change of the lists.
-    pub(crate) async fn settled(&self, endpoint: &EndpointName) {
+    /// that somebody has already waited for so long. Afterwards its things arrive as a change of the lists. Servers that
+    /// `asker` has credentials of its own for are asked in its name.
+    pub(crate) async fn settled(&self, endpoint: &EndpointName, asker: Asker<'_>) {
         let Some(endpoint) = self.endpoint(endpoint) else {
             return;
         };
         let patience = Instant::now() + PATIENCE;
+        // They begin before anything is waited for.
+        let own: Vec<_> = endpoint
+            .personal
+            .iter()
+            .filter_map(|at| {
+                let presented = self.slots.get(*at)?.source.own(asker).ok()??;
+                self.freshen(*at, presented)
+            })
+            .collect();
         for slot in endpoint.members.iter().filter_map(|at| self.slots.get(*at)) {
             // What the server has said counts once this endpoint shows it.
             let views = endpoint.views.load();
@@ -245,6 +280,9 @@ impl<S: Source> Catalog<S> {
             let until = *slot.patience.get_or_init(|| patience);
             // Whether the time is over or the sender gone: there is nothing more to wait for.
             let _ = timeout_at(until, slot.tried.subscribe().wait_for(|tried| *tried)).await;
+        }
+        for own in own {
+            own.settled(patience).await;
         }
     }
 
@@ -335,15 +373,24 @@ impl<S: Source> Catalog<S> {
 
 impl<S: Source> Endpoint<S> {
     fn new(rules: Arc<Rules>, slots: &[Arc<Slot<S>>], sealer: &Arc<Sealer>) -> Self {
+        let is_personal = |at: &usize| slots[*at].source.asked_for() != AskedFor::Everybody;
         let shows = |slot: &Slot<S>| match &rules.name {
             EndpointName::Named(name) if rules.single => slot.name == *name,
             _ => true,
         };
         let members: Vec<usize> = (0..slots.len()).filter(|at| shows(&slots[*at])).collect();
-        let view = compile(&rules, Caller::local(), &members, slots, sealer);
+        let view = compile(
+            &rules,
+            Caller::local(),
+            &Scope::default(),
+            &members,
+            slots,
+            sealer,
+        );
         let changes = broadcast::Sender::new(ANNOUNCEMENTS);
         Self {
             rules,
+            personal: members.iter().copied().filter(is_personal).collect(),
             members,
             views: ArcSwap::from_pointee(Views::new(view)),
             compiling: Mutex::new(()),
@@ -353,7 +400,15 @@ impl<S: Source> Endpoint<S> {
 
     fn recompile(&self, slots: &[Arc<Slot<S>>], sealer: &Arc<Sealer>) {
         let guard = self.compiling.lock().unwrap_or_else(PoisonError::into_inner);
-        let new = compile(&self.rules, Caller::local(), &self.members, slots, sealer);
+        let everybodys = Scope::default();
+        let new = compile(
+            &self.rules,
+            Caller::local(),
+            &everybodys,
+            &self.members,
+            slots,
+            sealer,
+        );
         let new = Arc::new(Views::new(new));
         let old = self.views.swap(Arc::clone(&new));
         drop(guard);
@@ -377,27 +432,29 @@ impl<S: Source> Endpoint<S> {
         }
     }
 
-    /// The first caller of this visibility is here.
+    /// The first caller of this audience is here.
     fn compile_for(
         &self,
         caller: &Arc<Caller>,
+        audience: Audience,
         slots: &[Arc<Slot<S>>],
         sealer: &Arc<Sealer>,
     ) -> Arc<View<S>> {
         let _guard = self.compiling.lock().unwrap_or_else(PoisonError::into_inner);
         let views = self.views.load();
-        if let Some(view) = views.of(caller.visibility()) {
+        if let Some(view) = views.of(&audience) {
             return Arc::clone(view);
         }
         let view = Arc::new(compile(
             &self.rules,
             Arc::clone(caller),
+            &audience.scope,
             &self.members,
             slots,
             sealer,
         ));
         self.views
-            .store(Arc::new(views.with(caller.visibility(), Arc::clone(&view))));
+            .store(Arc::new(views.with(audience, Arc::clone(&view))));
         view
     }
 
@@ -415,15 +472,15 @@ impl<S: Source> Views<S> {
         }
     }
 
-    fn of(&self, visibility: Visibility) -> Option<&Arc<View<S>>> {
-        if visibility == Caller::local().visibility() {
+    fn of(&self, audience: &Audience) -> Option<&Arc<View<S>>> {
+        if audience.visibility == Caller::local().visibility() && audience.scope.is_everybodys() {
             return Some(&self.everybody);
         }
-        self.others.get(&visibility).map(|(_, view)| view)
+        self.others.get(audience).map(|(_, view)| view)
     }
 
     /// The same with one more; the one that came first makes room.
-    fn with(&self, visibility: Visibility, view: Arc<View<S>>) -> Self {
+    fn with(&self, audience: Audience, view: Arc<View<S>>) -> Self {
         let mut others = self.others.clone();
         let next = others
             .values()
@@ -434,11 +491,11 @@ impl<S: Source> Views<S> {
             && let Some(first) = others
                 .iter()
                 .min_by_key(|(_, (came, _))| *came)
-                .map(|(visibility, _)| *visibility)
+                .map(|(audience, _)| audience.clone())
         {
             others.remove(&first);
         }
-        others.insert(visibility, (next, view));
+        others.insert(audience, (next, view));
         Self {
             everybody: Arc::clone(&self.everybody),
             others,
@@ -449,13 +506,14 @@ impl<S: Source> Views<S> {
 fn compile<S: Source>(
     rules: &Arc<Rules>,
     audience: Arc<Caller>,
+    scope: &Scope,
     members: &[usize],
     slots: &[Arc<Slot<S>>],
     sealer: &Arc<Sealer>,
 ) -> View<S> {
     let members = members
         .iter()
-        .filter_map(|at| Some(slots.get(*at)?.member()))
+        .filter_map(|at| Some(slots.get(*at)?.member(scope.whose(*at))))
         .collect();
     View::compile(Arc::clone(rules), audience, members, Arc::clone(sealer))
 }

@@ -23,10 +23,11 @@ use super::{
     demand::Demand,
     listing::{self, Bounds, List, ListError, Listing},
     persist,
-    source::{About, ListKind, Source},
+    personal::{Shelf, Whose},
+    source::{About, AskedFor, ListKind, Source},
     view::Member,
 };
-use crate::upstream::{CallError, Change};
+use crate::upstream::{CallError, Change, Presented};
 
 /// The shortest time from one refresh of a server to the next: a server that announces without end costs no more.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -67,6 +68,8 @@ pub(super) struct Slot<S> {
     pub(super) identity: String,
     pub(super) listing: ArcSwapOption<Listing>,
     pub(super) demand: Arc<Demand>,
+    /// What it says to some callers alone.
+    pub(super) shelf: Shelf,
     /// Turns true when the first refresh has ended, well or not.
     pub(super) tried: watch::Sender<bool>,
     /// Until when lists wait for the first refresh; set by the first that does.
@@ -88,6 +91,7 @@ impl<S: Source> Slot<S> {
             identity,
             listing,
             demand: Arc::new(Demand::new()),
+            shelf: Shelf::default(),
             tried: watch::Sender::new(false),
             patience: OnceLock::new(),
             failure: Mutex::new(None),
@@ -97,12 +101,16 @@ impl<S: Source> Slot<S> {
         }
     }
 
-    /// The server as views see it now.
-    pub(super) fn member(&self) -> Member<S> {
+    /// The server as views see it now: what it says to everybody, or to `whose` alone.
+    pub(super) fn member(&self, whose: Option<&Whose>) -> Member<S> {
         Member {
             server: Arc::clone(&self.source),
             name: Arc::clone(&self.name),
-            listing: self.listing.load_full(),
+            listing: match whose {
+                None => self.listing.load_full(),
+                Some(whose) => self.shelf.listing(whose),
+            },
+            own: whose.is_some(),
             effects: Arc::clone(&self.effects),
             demand: Arc::clone(&self.demand),
         }
@@ -180,13 +188,17 @@ pub(super) async fn hear<S: Source>(
 /// Refreshes one server for ever.
 pub(super) async fn keep<S: Source>(catalog: Arc<Catalog<S>>, at: usize) {
     let Some(slot) = catalog.slots.get(at) else { return };
+    if slot.source.asked_for() == AskedFor::Owners {
+        slot.tried.send_replace(true);
+        return;
+    }
     let mut failures: u32 = 0;
     let mut wanted = Wanted::ALL;
     loop {
         let began = Instant::now();
         // Whatever was announced until now is covered by what is asked from now on.
         wanted = Wanted(wanted.0 | slot.take_pending().0);
-        let outcome = refresh(slot, wanted).await;
+        let outcome = refresh(slot, None, slot.listing.load_full(), wanted).await;
         if let Some(listing) = outcome.listing {
             slot.listing.store(Some(Arc::new(listing)));
             catalog.changed(at);
@@ -227,7 +239,7 @@ async fn wait(duration: Option<Duration>) {
 }
 
 /// One second, two, four … a minute, each shortened by up to a quarter so that servers do not return in step.
-fn back_off(failures: u32) -> Duration {
+pub(super) fn back_off(failures: u32) -> Duration {
     let full = FIRST_WAIT
         .saturating_mul(1 << failures.saturating_sub(1).min(8))
         .min(LONGEST_WAIT);
@@ -290,31 +302,51 @@ impl Freshness {
 }
 
 /// What a refresh brought.
-struct Outcome {
+pub(super) struct Outcome {
     /// The new listing, if anything differs from the old.
-    listing: Option<Listing>,
+    pub(super) listing: Option<Listing>,
     /// What could not be had and should be asked for again.
     again: Wanted,
     /// Why.
-    failure: Option<String>,
+    pub(super) failure: Option<String>,
 }
 
-async fn refresh<S: Source>(slot: &Slot<S>, wanted: Wanted) -> Outcome {
+/// Asks for everything, in the name of the owner of `own`.
+pub(super) async fn refresh_own<S: Source>(
+    slot: &Slot<S>,
+    own: &Arc<Presented>,
+    old: Option<Arc<Listing>>,
+) -> Outcome {
+    refresh(slot, Some(own), old, Wanted::ALL).await
+}
+
+/// For how long what a server said to one caller is taken for fresh. What it announces it announces to the gate.
+pub(super) fn fresh_for(listing: &Listing) -> Duration {
+    let offered = ListKind::ALL.into_iter().filter(|kind| listing.declares(*kind));
+    let said = offered.filter_map(|kind| listing.list(kind).ttl).min();
+    said.map_or(UNSAID, |ttl| ttl.clamp(*TTL.start(), *TTL.end()))
+}
+
+async fn refresh<S: Source>(
+    slot: &Slot<S>,
+    own: Option<&Arc<Presented>>,
+    old: Option<Arc<Listing>>,
+    wanted: Wanted,
+) -> Outcome {
     let failed = |failure: &CallError| Outcome {
         listing: None,
         again: wanted,
         failure: Some(failure.to_string()),
     };
-    let about = match slot.source.about().await {
+    let about = match slot.source.about(own).await {
         Ok(about) => about,
         Err(error) => return failed(&error),
     };
-    let old = slot.listing.load_full();
     let kinds: Vec<ListKind> = ListKind::ALL
         .into_iter()
         .filter(|kind| old.is_none() || wanted.has(*kind))
         .collect();
-    let fetched = join_all(kinds.iter().map(|kind| fetch(slot, &about, *kind))).await;
+    let fetched = join_all(kinds.iter().map(|kind| fetch(slot, own, &about, *kind))).await;
     let mut lists = old
         .as_ref()
         .map_or_else(|| ListKind::ALL.map(|_| Arc::default()), |old| old.lists.clone());
@@ -326,7 +358,10 @@ async fn refresh<S: Source>(slot: &Slot<S>, wanted: Wanted) -> Outcome {
             Ok(list) => {
                 let kept = &mut lists[kind as usize];
                 if !list.same(kept) {
-                    report(slot, kept, &list);
+                    // What one caller sees is no news for everybody's log.
+                    if own.is_none() {
+                        report(slot, kept, &list);
+                    }
                     *kept = Arc::new(list);
                     changed = true;
                 }
@@ -347,10 +382,15 @@ async fn refresh<S: Source>(slot: &Slot<S>, wanted: Wanted) -> Outcome {
     }
 }
 
-async fn fetch<S: Source>(slot: &Slot<S>, about: &About, kind: ListKind) -> Result<List, ListError> {
+async fn fetch<S: Source>(
+    slot: &Slot<S>,
+    own: Option<&Arc<Presented>>,
+    about: &About,
+    kind: ListKind,
+) -> Result<List, ListError> {
     let bounds = Bounds::default();
     let modern_http = about.version.is_modern() && slot.source.is_remote();
-    let fetch = listing::fetch(&*slot.source, kind, modern_http, &bounds);
+    let fetch = listing::fetch(&*slot.source, own, kind, modern_http, &bounds);
     if listing::declares(&about.capabilities, kind.capability()) {
         return fetch.await;
     }

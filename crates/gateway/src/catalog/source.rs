@@ -7,7 +7,7 @@ use gatepost_config::ServerKind;
 use gatepost_protocol::{envelope::Outcome, json, method::Method, version::Version};
 use tokio::sync::broadcast;
 
-use crate::upstream::{CallError, Change, Server};
+use crate::upstream::{Asker, CallError, Change, Presented, Server};
 
 /// The four lists of MCP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -110,6 +110,17 @@ pub(crate) enum Answer {
     },
 }
 
+/// Whom a server's lists are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AskedFor {
+    /// The gate asks once for all.
+    Everybody,
+    /// Some callers have credentials of their own there, and for those it is asked apart.
+    Some,
+    /// Nobody is let in but with a credential of its own: the gate does not ask in its own name.
+    Owners,
+}
+
 /// A server, as the catalog sees it. Dropping a future is safe: the question is forgotten.
 pub(crate) trait Source: Send + Sync + 'static {
     /// Its name in the configuration.
@@ -119,12 +130,27 @@ pub(crate) trait Source: Send + Sync + 'static {
     /// to ask whether its list has changed would defeat the stop.
     fn is_remote(&self) -> bool;
 
-    /// Greets it, if that has not been done, and says what it answered.
-    fn about(&self) -> impl Future<Output = Result<About, CallError>> + Send;
+    /// What it is asked for.
+    fn asked_for(&self) -> AskedFor {
+        AskedFor::Everybody
+    }
 
-    /// Asks for one page.
+    /// What is this caller's own to present there; `None`: it is let in as everybody is.
+    ///
+    /// # Errors
+    /// When there is nothing to present for it.
+    fn own(&self, asker: Asker<'_>) -> Result<Option<Arc<Presented>>, CallError> {
+        let _ = asker;
+        Ok(None)
+    }
+
+    /// Greets it, if that has not been done, and says what it answered; to the owner of `own` if there is one.
+    fn about(&self, own: Option<&Arc<Presented>>) -> impl Future<Output = Result<About, CallError>> + Send;
+
+    /// Asks for one page, as the owner of `own` if there is one.
     fn page(
         &self,
+        own: Option<&Arc<Presented>>,
         kind: ListKind,
         cursor: Option<&str>,
     ) -> impl Future<Output = Result<Answer, CallError>> + Send;
@@ -145,8 +171,25 @@ impl Source for Server {
         matches!(self.config().kind, ServerKind::Url { .. })
     }
 
-    async fn about(&self) -> Result<About, CallError> {
-        let facts = self.facts().await?;
+    fn asked_for(&self) -> AskedFor {
+        if self.credentials().are_personal() {
+            AskedFor::Owners
+        } else if self.credentials().may_be_personal() {
+            AskedFor::Some
+        } else {
+            AskedFor::Everybody
+        }
+    }
+
+    fn own(&self, asker: Asker<'_>) -> Result<Option<Arc<Presented>>, CallError> {
+        self.personal(asker)
+    }
+
+    async fn about(&self, own: Option<&Arc<Presented>>) -> Result<About, CallError> {
+        let facts = match own {
+            None => self.facts().await?,
+            Some(own) => self.facts_for(own).await?,
+        };
         let extra = facts
             .extra
             .iter()
@@ -160,14 +203,19 @@ impl Source for Server {
         })
     }
 
-    async fn page(&self, kind: ListKind, cursor: Option<&str>) -> Result<Answer, CallError> {
+    async fn page(
+        &self,
+        own: Option<&Arc<Presented>>,
+        kind: ListKind,
+        cursor: Option<&str>,
+    ) -> Result<Answer, CallError> {
         let mut params = b"{".to_vec();
         if let Some(cursor) = cursor {
             params.extend_from_slice(b"\"cursor\":");
             json::quote_into(&mut params, cursor);
         }
         params.push(b'}');
-        let response = self.fetch(kind.method(), &params).await?;
+        let response = self.fetch_as(own, kind.method(), &params).await?;
         Ok(match response.outcome() {
             Outcome::Result(span) => Answer::Result(response.raw().slice(span.start()..span.end())),
             Outcome::Error { code, .. } => {

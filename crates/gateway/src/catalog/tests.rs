@@ -214,9 +214,9 @@ async fn a_list_waits_two_seconds_for_a_new_server_and_only_once() {
     catalog.start();
     let mut changes = catalog.changes(&ALL);
     let began = Instant::now();
-    catalog.settled(&ALL).await;
+    catalog.settled(&ALL, Asker::plain(&Caller::local())).await;
     assert_eq!(began.elapsed(), Duration::from_secs(2));
-    catalog.settled(&ALL).await;
+    catalog.settled(&ALL, Asker::plain(&Caller::local())).await;
     assert_eq!(began.elapsed(), Duration::from_secs(2));
     assert_eq!(tools(&catalog, &ALL), r#"{"tools":[]}"#);
     assert_eq!(changes.recv().await, Ok(ViewChange::Tools));
@@ -230,9 +230,13 @@ async fn a_server_that_cannot_be_reached_is_not_waited_for() {
     let catalog = Catalog::build(vec![plan(&down)], vec![all(), single("down")], None, sealer());
     catalog.start();
     let began = Instant::now();
-    catalog.settled(&ALL).await;
-    catalog.settled(&named("down")).await;
-    catalog.settled(&named("nobody")).await;
+    catalog.settled(&ALL, Asker::plain(&Caller::local())).await;
+    catalog
+        .settled(&named("down"), Asker::plain(&Caller::local()))
+        .await;
+    catalog
+        .settled(&named("nobody"), Asker::plain(&Caller::local()))
+        .await;
     assert_eq!(began.elapsed(), Duration::ZERO);
 }
 

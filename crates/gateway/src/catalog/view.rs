@@ -117,6 +117,8 @@ pub(crate) struct Member<S> {
     pub(crate) name: Arc<str>,
     /// What is known of it; `None`: nothing yet.
     pub(crate) listing: Option<Arc<Listing>>,
+    /// Whether that was said to one caller alone.
+    pub(crate) own: bool,
     /// What its tools do.
     pub(crate) effects: Arc<EffectRules>,
     /// When it should be asked again.
@@ -388,6 +390,7 @@ impl<S: Source> View<S> {
     /// Whether it is what everybody sees who may see all there is.
     pub(super) fn is_everybodys(&self) -> bool {
         self.audience.visibility() == Caller::local().visibility()
+            && !self.members.iter().any(|member| member.own)
     }
 
     /// Where a `completion/complete` goes, and what a prompt is called there. A URI or template is never renamed.

@@ -14,7 +14,7 @@ use super::ACKNOWLEDGE_WITHIN;
 use crate::{
     inbound::Inbound,
     resolve,
-    upstream::{Asker, Server, TaskNotices, backoff},
+    upstream::{Server, TaskNotices, backoff},
 };
 
 /// The shortest pause before a stream that ended is opened again.
@@ -79,7 +79,7 @@ impl Followed {
     async fn open(&mut self) -> Result<bool, crate::upstream::CallError> {
         let (client, listen) = (&self.inbound.client, &self.inbound.request);
         let ids = self.names.keys().map(|id| &**id);
-        let asker = Asker::of(client, self.inbound.headers());
+        let asker = self.inbound.asker();
         self.notices = self.server.hear_tasks(asker, client, listen, ids).await?;
         let granted = self.notices.as_ref().map_or(&[][..], |notices| &notices.granted);
         self.names

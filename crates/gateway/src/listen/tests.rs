@@ -105,7 +105,7 @@ async fn who_was_too_slow_is_told_of_everything_once() {
     let rig = Rig::start("").await;
     let mut follow = Follow {
         changes,
-        eyes: Eyes::of(&rig.gate.endpoint("s").unwrap(), &rig.gate.local),
+        eyes: Eyes::of(&rig.gate.endpoint("s").unwrap(), Asker::plain(&rig.gate.local)),
         interest: Interest::Filter(filter),
         tag: None,
         pending: Vec::new(),
@@ -242,7 +242,7 @@ async fn a_session_has_one_stream() {
         session_stream(
             &rig.gate,
             &admitted.arrival().endpoint,
-            admitted.caller(),
+            Asker::plain(admitted.caller()),
             &session,
         )
     };

@@ -22,6 +22,7 @@ use crate::{
     respond::{self, About},
     seal::SealError,
     session::{ConversationId, Session},
+    upstream::Asker,
 };
 
 /// A connection to one endpoint of the gate, from inside this process.
@@ -183,7 +184,7 @@ impl Connection {
         Some(listen::session_stream(
             &self.gate,
             &self.endpoint,
-            &self.caller,
+            Asker::plain(&self.caller),
             &session,
         ))
     }

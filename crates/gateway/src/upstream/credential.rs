@@ -17,11 +17,10 @@ use base64::{
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
 use gatepost_config::{Credential, Secret, Server};
-use gatepost_policy::{Method, Principal, Printable};
+use gatepost_policy::{Caller, Method, Principal, Printable};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::{CallError, Cause, Context};
-use crate::inbound::Client;
 
 mod scrub;
 mod token;
@@ -86,9 +85,22 @@ pub trait StoredTokens: Send + Sync {
 /// Who asks, and with what.
 #[derive(Clone, Copy)]
 pub(crate) struct Asker<'a> {
-    pub(crate) principal: &'a Principal,
-    /// The token that the caller was identified by. Never an API key, nor one that nobody has verified.
-    token: Option<&'a str>,
+    pub(crate) caller: &'a Arc<Caller>,
+    carried: Carried<'a>,
+}
+
+/// What of a caller could be passed on. It is looked at only where it is wanted.
+#[derive(Clone, Copy)]
+enum Carried<'a> {
+    Nothing,
+    Headers(&'a HeaderMap),
+    Token(&'a Secret),
+}
+
+/// The same, for longer than a request lives.
+pub(crate) struct KeptAsker {
+    caller: Arc<Caller>,
+    token: Option<Secret>,
 }
 
 /// Tells what was made with one personal credential from what was made with another: a digest of whose it is and what it
@@ -132,36 +144,56 @@ enum Personal {
 // === impl Asker ===
 
 impl<'a> Asker<'a> {
-    /// The client of a request with these headers.
-    pub(crate) fn of(client: &'a Client, headers: &'a HeaderMap) -> Self {
+    /// The caller of a request with these headers.
+    pub(crate) fn of(caller: &'a Arc<Caller>, headers: &'a HeaderMap) -> Self {
         Self {
-            principal: client.principal(),
-            token: verified(client).then(|| bearer(headers)).flatten(),
+            caller,
+            carried: Carried::Headers(headers),
         }
     }
 
-    /// Somebody who has presented nothing that could be passed on.
-    #[cfg(test)]
-    pub(crate) fn plain(principal: &'a Principal) -> Self {
+    /// Somebody of whom nothing is at hand that could be passed on.
+    pub(crate) fn plain(caller: &'a Arc<Caller>) -> Self {
         Self {
-            principal,
-            token: None,
+            caller,
+            carried: Carried::Nothing,
         }
     }
 
-    #[cfg(test)]
-    pub(crate) fn with_token(principal: &'a Principal, token: &'a str) -> Self {
-        Self {
-            principal,
-            token: Some(token),
+    /// The same, to be kept.
+    pub(crate) fn to_kept(self) -> KeptAsker {
+        KeptAsker {
+            caller: Arc::clone(self.caller),
+            token: self.token().map(Secret::new),
+        }
+    }
+
+    fn principal(&self) -> &'a Principal {
+        self.caller.principal()
+    }
+
+    /// The token that the caller was identified by. An API key is the gate's own affair, and what somebody local presents
+    /// has been verified by nobody.
+    fn token(&self) -> Option<&'a str> {
+        if self.caller.facts().method != Method::Jwt {
+            return None;
+        }
+        match self.carried {
+            Carried::Nothing => None,
+            Carried::Headers(headers) => bearer(headers),
+            Carried::Token(token) => Some(token.expose()),
         }
     }
 }
 
-/// Whether the client was identified by a token of an issuer. An API key is the gate's own affair, and what somebody local
-/// presents has been verified by nobody.
-fn verified(client: &Client) -> bool {
-    client.caller.facts().method == Method::Jwt
+impl KeptAsker {
+    /// Who it is.
+    pub(crate) fn asker(&self) -> Asker<'_> {
+        Asker {
+            caller: &self.caller,
+            carried: self.token.as_ref().map_or(Carried::Nothing, Carried::Token),
+        }
+    }
 }
 
 /// The one `Authorization: Bearer` of a request.
@@ -191,7 +223,12 @@ impl Presented {
         }
     }
 
-    fn personal(kind: CredentialKind, principal: &Principal, token: &str) -> Option<Self> {
+    /// What tells this caller's from everybody's; nothing for the gate's own.
+    pub(crate) fn fingerprint(&self) -> Option<Fingerprint> {
+        self.owner.as_ref().map(|(_, fingerprint)| *fingerprint)
+    }
+
+    pub(crate) fn personal(kind: CredentialKind, principal: &Principal, token: &str) -> Option<Self> {
         let mut value = HeaderValue::from_str(&format!("Bearer {token}")).ok()?;
         value.set_sensitive(true);
         Some(Self {
@@ -336,15 +373,15 @@ impl Credentials {
         for way in &self.personal {
             let found = match way {
                 Personal::PassThrough { audience } => asker
-                    .token
+                    .token()
                     .filter(|token| is_for(token, audience))
                     .map(|token| (CredentialKind::PassThrough, token.to_owned())),
                 Personal::Stored => self
-                    .stored_for(asker.principal)?
+                    .stored_for(asker.principal())?
                     .map(|token| (CredentialKind::Principal, token.expose().to_owned())),
             };
             let Some((kind, token)) = found else { continue };
-            let Some(presented) = Presented::personal(kind, asker.principal, &token) else {
+            let Some(presented) = Presented::personal(kind, asker.principal(), &token) else {
                 return Err(self.missing(format!(
                     "the {kind} credential of this caller has characters that no header can carry"
                 )));
@@ -396,12 +433,12 @@ impl Credentials {
             ways.push(format!(
                 "have its operator run `gatepost credentials set --server {} --principal '{}'`",
                 self.server,
-                Printable(asker.principal.subject())
+                Printable(asker.principal().subject())
             ));
         }
         self.missing(format!(
             "there is no credential for {}: {}",
-            asker.principal,
+            asker.principal(),
             ways.join(", or ")
         ))
     }

@@ -43,7 +43,7 @@ pub(crate) use asking::Clients;
 pub(crate) use change::Change;
 pub(crate) use context::Context;
 pub use context::ContextError;
-pub(crate) use credential::Asker;
+pub(crate) use credential::{Asker, Fingerprint, KeptAsker, Presented};
 pub use credential::{CredentialKind, SecretUse, StoredTokens};
 pub use error::{CallError, Cause};
 pub(crate) use facts::Facts;

@@ -70,7 +70,7 @@ impl Server {
     ) -> Result<Outgoing<'a>, CallError> {
         let client = permitted.client();
         let wish: Arc<dyn Wish> = Arc::<Cancellation>::clone(permitted.cancellation());
-        let personal = self.personal(Asker::of(client, permitted.inbound().headers()))?;
+        let personal = self.personal(Asker::of(&client.caller, permitted.inbound().headers()))?;
         Ok(Outgoing {
             request: permitted.request(),
             name: permitted.original_name(),

@@ -151,7 +151,7 @@ impl Server {
     }
 
     /// What is `asker`'s own to present here; `None`: it is let in as everybody is.
-    pub(super) fn personal(&self, asker: Asker<'_>) -> Result<Option<Arc<Presented>>, CallError> {
+    pub(crate) fn personal(&self, asker: Asker<'_>) -> Result<Option<Arc<Presented>>, CallError> {
         if self.credentials.may_be_personal() {
             self.credentials.resolve(asker)
         } else {
@@ -440,11 +440,67 @@ impl Server {
         offer
     }
 
+    /// Its credentials.
+    pub(crate) fn credentials(&self) -> &Credentials {
+        &self.credentials
+    }
+
     /// Asks a question of the gate's own; `params` is a raw JSON object, for a modern server completed with its `_meta`.
+    #[cfg(test)]
     pub(crate) async fn fetch(&self, method: Method, params: &[u8]) -> Result<Response, CallError> {
+        self.fetch_as(None, method, params).await
+    }
+
+    /// The same, in the name of the owner of `own`.
+    pub(crate) async fn fetch_as(
+        &self,
+        own: Option<&Arc<Presented>>,
+        method: Method,
+        params: &[u8],
+    ) -> Result<Response, CallError> {
         let request = self.question(method, params)?;
-        let out = self.own(&request);
+        let out = self.owners(own, &request);
         response_of(self.send(&out).await?).await
+    }
+
+    /// What the server says of itself to the owner of `own`.
+    pub(crate) async fn facts_for(&self, own: &Arc<Presented>) -> Result<Arc<Facts>, CallError> {
+        let facts = self
+            .greet(Some(own))
+            .await
+            .map_err(|error| self.cleaned(error, Some(own)))?;
+        if facts.era() == Era::Modern {
+            let response = self.fetch_as(Some(own), Method::Discover, b"").await?;
+            return match response.outcome() {
+                Outcome::Result(_) => Ok(Arc::new(Facts::of(facts.version, &response))),
+                // It answers what it is asked all the same; only of itself it says nothing.
+                Outcome::Error { .. } => Ok(Arc::new(facts.impersonal())),
+            };
+        }
+        let request = self.question(Method::Ping, b"")?;
+        let (key, how) = self.key(&self.owners(Some(own), &request), &facts);
+        let lease = self
+            .lease(&key, how, Some(own))
+            .await
+            .map_err(|error| self.cleaned(error, Some(own)))?;
+        Ok(Arc::clone(&lease.session().facts))
+    }
+
+    /// Whether a caller could be let in; greets the server on its behalf.
+    pub(crate) async fn reach(&self, asker: Asker<'_>) -> Result<(), CallError> {
+        match self.personal(asker)? {
+            None => self.facts().await.map(drop),
+            Some(own) => self.facts_for(&own).await.map(drop),
+        }
+    }
+
+    fn owners<'a>(&'a self, own: Option<&'a Arc<Presented>>, request: &'a Request) -> Outgoing<'a> {
+        let owner = own.and_then(|own| own.owner.as_ref());
+        Outgoing {
+            principal: owner.map(|(principal, _)| principal),
+            personal: own.cloned(),
+            ..self.own(request)
+        }
     }
 
     pub(super) fn question(&self, method: Method, params: &[u8]) -> Result<Request, CallError> {

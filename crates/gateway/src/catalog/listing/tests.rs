@@ -2,7 +2,7 @@ use super::*;
 use crate::catalog::fake::Fake;
 
 async fn fetched(fake: &Fake, kind: ListKind) -> Result<List, String> {
-    fetch(fake, kind, fake.remote, &Bounds::default())
+    fetch(fake, None, kind, fake.remote, &Bounds::default())
         .await
         .map_err(|error| error.to_string())
 }
@@ -74,7 +74,7 @@ async fn lists_are_bounded() {
         (Bounds { bytes: 25, ..all }, 2, "it is too large"),
         (Bounds { pages: 2, ..all }, 4, "it has too many pages"),
     ] {
-        let list = fetch(&fake, ListKind::Tools, false, &bounds).await.unwrap();
+        let list = fetch(&fake, None, ListKind::Tools, false, &bounds).await.unwrap();
         assert_eq!(list.items.len(), kept, "{bounds:?}");
         assert_eq!(remarks(&list), [format!("`tools/list` was cut: {why}")]);
     }
@@ -141,13 +141,13 @@ async fn a_bad_header_annotation_costs_a_modern_http_tool_its_place() {
     // This schema names a member twice: odd, but it says nothing about headers.
     let odd = r#"{"name":"odd","inputSchema":{"title":"\u0061","title":"b"}}"#;
     let fake = Fake::new("s").items(ListKind::Tools, &[&good, &bad, odd]);
-    let strict = fetch(&fake, ListKind::Tools, true, &Bounds::default())
+    let strict = fetch(&fake, None, ListKind::Tools, true, &Bounds::default())
         .await
         .unwrap();
     assert_eq!(raws(&strict), [&*good, odd]);
     assert!(strict.items[0].headers.is_some());
     assert!(remarks(&strict)[0].starts_with("the tool `bad` is left out: its `x-mcp-header` is invalid: "));
-    let lenient = fetch(&fake, ListKind::Tools, false, &Bounds::default())
+    let lenient = fetch(&fake, None, ListKind::Tools, false, &Bounds::default())
         .await
         .unwrap();
     assert_eq!(raws(&lenient), [&*good, &*bad, odd]);

@@ -1,10 +1,14 @@
 use futures_util::FutureExt;
+use gatepost_policy::Caller;
 
 use super::*;
-use crate::catalog::{
-    Catalog,
-    fake::{Fake, all, plan, sealer},
-    view::EndpointName,
+use crate::{
+    catalog::{
+        Catalog,
+        fake::{Fake, all, plan, sealer},
+        view::EndpointName,
+    },
+    upstream::Asker,
 };
 
 fn listing() -> Listing {
@@ -113,7 +117,10 @@ async fn a_server_that_is_down_keeps_its_place() {
     let page = view.page(ListKind::Tools, Version::LATEST_LEGACY, None).unwrap();
     assert_eq!(page.result, r#"{"tools":[{"name":"s__kept"}]}"#);
     // It is known, so nobody waits for it.
-    second.settled(&EndpointName::All).now_or_never().unwrap();
+    second
+        .settled(&EndpointName::All, Asker::plain(&Caller::local()))
+        .now_or_never()
+        .unwrap();
     assert_eq!(down.greeted(), 0);
 }
 

@@ -27,6 +27,7 @@ use crate::{
     receive::{self, Refused, SESSION_HEADER, VERSION_HEADER},
     refusal::Refusal,
     respond::{self, About},
+    upstream::Asker,
 };
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -185,7 +186,7 @@ async fn sessions(front: &Front, admitted: &Admitted, method: &Method) -> Result
             Ok(Answer::Messages(listen::session_stream(
                 &front.gate,
                 endpoint,
-                admitted.caller(),
+                Asker::of(admitted.caller(), &admitted.arrival().headers),
                 &session,
             )))
         }

@@ -90,13 +90,19 @@ impl TokenSource {
                 add(name, value);
             }
         }
-        let mut secrets: Vec<Box<str>> = vec![secret.into(), pair.as_str().into()];
+        let mut secrets: Vec<Box<str>> = vec![secret.into(), format!("Basic {pair}").into()];
         if settings.client_id.is_hidden() {
             secrets.push(id.into());
         }
+        let (url, place) = (settings.token_url.uri(), settings.token_url.to_string());
+        // An address that came from a secret is not printed by whoever cannot reach it either.
+        if url.host().is_some_and(|host| !place.contains(host)) {
+            let address = url.to_string();
+            secrets.push(address.split('?').next().unwrap_or_default().into());
+        }
         Self {
             server: Arc::clone(server),
-            place: settings.token_url.to_string(),
+            place,
             ask: ask(settings, &pair, form, tls),
             secrets: secrets.into(),
             current: ArcSwapOption::empty(),
@@ -187,7 +193,9 @@ impl TokenSource {
     async fn ask(&self) -> Result<Token, String> {
         let ask = self.ask.clone()?;
         let began = Instant::now();
-        let answer = fetch(ask).await.map_err(|error| error.to_string())?;
+        let answer = fetch(ask)
+            .await
+            .map_err(|error| self.scrubbed(error.to_string()))?;
         self.read(&answer, began)
     }
 

@@ -71,12 +71,20 @@ fn with(backend: &Backend, more: &str, credentials: Vec<Credential>) -> (Arc<Ser
     (Server::new(&config.servers[0], None, &context), uses)
 }
 
+/// Somebody who was identified by a token.
+fn known(subject: &str) -> Arc<gatepost_policy::Caller> {
+    let facts = gatepost_policy::Facts::of(
+        Principal::new("https://id", subject),
+        gatepost_policy::Method::Jwt,
+    );
+    Arc::new(gatepost_policy::Rules::open().caller(facts))
+}
+
 /// A client's call, with what is its own to present.
 fn caller(server: &Server, subject: &str) -> Result<Caller, CallError> {
-    let principal = Principal::new("https://id", subject);
     Ok(Caller {
-        personal: server.personal(Asker::plain(&principal))?,
-        principal,
+        personal: server.personal(Asker::plain(&known(subject)))?,
+        principal: Principal::new("https://id", subject),
         ..Caller::legacy(r#"{"name":"public"}"#)
     })
 }
@@ -387,20 +395,41 @@ async fn a_callers_token_goes_where_it_is_meant_for_and_replaces_nothing_else() 
         ", headers: { X-Fixed: f, Authorization: configured }",
         vec![pass, basic],
     );
-    let principal = Principal::new("https://id", "ann");
     let call = async |token: &str| {
+        let mut headers = ::http::HeaderMap::new();
+        headers.insert("authorization", format!("Bearer {token}").parse().unwrap());
+        let ann = known("ann");
         let caller = Caller {
-            personal: server.personal(Asker::with_token(&principal, token)).unwrap(),
-            principal: principal.clone(),
+            personal: server.personal(Asker::of(&ann, &headers)).unwrap(),
+            principal: ann.principal().clone(),
             ..Caller::legacy("{}")
         };
         caller.text(&server).await.unwrap();
+        // Nor is it lost by being kept.
+        let kept = server
+            .personal(Asker::of(&ann, &headers).to_kept().asker())
+            .unwrap();
+        assert_eq!(
+            kept.and_then(|own| own.fingerprint()),
+            caller.personal.and_then(|own| own.fingerprint())
+        );
     };
     // {"aud":["https://gate","https://crm"]}, and the same without the server.
     let both = "e30.eyJhdWQiOlsiaHR0cHM6Ly9nYXRlIiwiaHR0cHM6Ly9jcm0iXX0.c2ln";
     call(both).await;
     call("e30.eyJhdWQiOlsiaHR0cHM6Ly9nYXRlIl19.c2ln").await;
     call("gp_abc").await;
+    // What nobody has verified is nobody's.
+    let mut headers = ::http::HeaderMap::new();
+    headers.insert("authorization", format!("Bearer {both}").parse().unwrap());
+    for method in [
+        gatepost_policy::Method::Local,
+        gatepost_policy::Method::ApiKey { id: "k".into() },
+    ] {
+        let facts = gatepost_policy::Facts::of(Principal::new("https://id", "ann"), method);
+        let caller = Arc::new(gatepost_policy::Rules::open().caller(facts));
+        assert!(server.personal(Asker::of(&caller, &headers)).unwrap().is_none());
+    }
     assert_eq!(
         authorizations(&backend, "tools/call"),
         [
