@@ -128,6 +128,13 @@ impl Gate {
         Ok(gate)
     }
 
+    /// A folder with this configuration in it, for commands that run before the gate does; see [`Gate::start_in`].
+    pub fn prepare(configuration: &str) -> TempDir {
+        let folder = temporary();
+        write_configuration(folder.path(), configuration);
+        folder
+    }
+
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -153,6 +160,16 @@ impl Gate {
                 self.log()
             ));
         }
+    }
+
+    /// Its folder, with `gatepost.yaml` and `state`.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Runs another command of the same binary in its folder, and gives what it printed on its standard output.
+    pub async fn command(&self, arguments: &[&str]) -> String {
+        command_in(&self.binary, self.folder.path(), arguments).await
     }
 
     /// The process.
@@ -287,6 +304,24 @@ fn temporary() -> TempDir {
     tempfile::tempdir().unwrap_or_else(|error| fail(format_args!("no temporary folder: {error}")))
 }
 
+/// Runs a command of the binary in a folder, and gives what it printed on its standard output.
+pub async fn command_in(binary: &Path, folder: &Path, arguments: &[&str]) -> String {
+    let output = Command::new(binary)
+        .args(arguments)
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let output = within("a command", output)
+        .await
+        .unwrap_or_else(|error| fail(format_args!("{}: {error}", binary.display())));
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        fail(format_args!("{arguments:?}: {}: {said}", output.status));
+    }
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
 fn write_configuration(folder: &Path, configuration: &str) {
     let own = "listen: 127.0.0.1:0\n";
     // A test about listening says itself where.
@@ -295,7 +330,13 @@ fn write_configuration(folder: &Path, configuration: &str) {
     } else {
         own
     };
-    let text = format!("{own}data_dir: state\ntelemetry: {{ log: json, level: info }}\n{configuration}\n");
+    // A test about the log says itself how much.
+    let telemetry = if configuration.contains("telemetry:") {
+        ""
+    } else {
+        "telemetry: { log: json, level: info }\n"
+    };
+    let text = format!("{own}data_dir: state\n{telemetry}{configuration}\n");
     if let Err(error) = std::fs::write(folder.join("gatepost.yaml"), text) {
         fail(format_args!("write the configuration: {error}"));
     }

@@ -5,3 +5,4 @@ pub mod gate;
 pub mod issuer;
 pub mod odd;
 pub mod peers;
+pub mod tokens;

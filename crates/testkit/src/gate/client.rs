@@ -27,6 +27,8 @@ pub struct Client {
     capabilities: String,
     /// More members of `_meta`, as text after a comma.
     meta: String,
+    /// Headers of every request.
+    headers: Vec<(String, String)>,
     session: Option<String>,
     initialized: Value,
     last_id: AtomicU64,
@@ -42,6 +44,7 @@ impl Client {
             version: MODERN.to_owned(),
             capabilities: "{}".to_owned(),
             meta: String::new(),
+            headers: Vec::new(),
             session: None,
             initialized: Value::Null,
             last_id: AtomicU64::new(0),
@@ -55,7 +58,12 @@ impl Client {
 
     /// A client of an older version, with capabilities, after its handshake.
     pub async fn legacy_of(address: SocketAddr, path: &str, version: &str, capabilities: &str) -> Self {
-        let mut client = Self::modern(address, path);
+        Self::modern(address, path).greeting(version, capabilities).await
+    }
+
+    /// The same client as one of an older version, with capabilities, after its handshake.
+    pub async fn greeting(self, version: &str, capabilities: &str) -> Self {
+        let mut client = self;
         client.era = Era::Legacy;
         client.version = version.to_owned();
         client.capabilities = capabilities.to_owned();
@@ -100,6 +108,26 @@ impl Client {
         self
     }
 
+    /// The same client, who presents a key or a token with each request.
+    #[must_use]
+    pub fn bearing(self, credential: &str) -> Self {
+        self.with_header("authorization", &format!("Bearer {credential}"))
+    }
+
+    /// The same client with this header on each request.
+    #[must_use]
+    pub fn with_header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// The same client without any of the headers that it was told to send, such as another's session for a thief.
+    #[must_use]
+    pub fn without_headers(mut self) -> Self {
+        self.headers.clear();
+        self
+    }
+
     /// The era it speaks.
     pub fn era(&self) -> Era {
         self.era
@@ -130,7 +158,7 @@ impl Client {
 
     /// A POST with the headers that belong to `method` and `params`, and any body.
     pub fn post(&self, method: &str, params: &str, body: String) -> Post {
-        let mut post = Post::json(&self.path, body);
+        let mut post = self.with_own_headers(Post::json(&self.path, body));
         match (self.era, &self.session) {
             (Era::Modern, _) => {
                 post = post
@@ -213,13 +241,19 @@ impl Client {
 
     /// A request without a body, in the session.
     pub fn bare(&self, verb: Method) -> Post {
-        let mut post = Post::new(verb, &self.path);
+        let mut post = self.with_own_headers(Post::new(verb, &self.path));
         if let Some(session) = &self.session {
             post = post
                 .header("mcp-session-id", session)
                 .header("mcp-protocol-version", &self.version);
         }
         post
+    }
+
+    fn with_own_headers(&self, post: Post) -> Post {
+        self.headers
+            .iter()
+            .fold(post, |post, (name, value)| post.header(name, value))
     }
 
     /// The text of `params` with the `_meta` that belongs there.

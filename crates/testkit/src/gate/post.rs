@@ -1,6 +1,6 @@
 //! One HTTP exchange, on a connection of its own, with every header and byte as the test wants it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
@@ -10,7 +10,7 @@ use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use serde_json::value::RawValue;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
 use super::events::{Events, data_of};
@@ -23,6 +23,7 @@ pub struct Post {
     path: String,
     headers: Vec<(String, Vec<u8>)>,
     body: Bytes,
+    from: Option<IpAddr>,
 }
 
 impl Post {
@@ -46,6 +47,7 @@ impl Post {
             path: path.to_owned(),
             headers: Vec::new(),
             body: Bytes::new(),
+            from: None,
         }
     }
 
@@ -68,6 +70,20 @@ impl Post {
     pub fn without(mut self, name: &str) -> Self {
         self.headers
             .retain(|(known, _)| !known.eq_ignore_ascii_case(name));
+        self
+    }
+
+    /// From this address of the machine. On Linux all of 127.0.0.0/8 are.
+    #[must_use]
+    pub fn from(mut self, address: IpAddr) -> Self {
+        self.from = Some(address);
+        self
+    }
+
+    /// At another path.
+    #[must_use]
+    pub fn at(mut self, path: &str) -> Self {
+        path.clone_into(&mut self.path);
         self
     }
 
@@ -106,7 +122,7 @@ impl Post {
     /// Why there is none.
     pub async fn try_send(&self, address: SocketAddr) -> Result<Reply, String> {
         let exchange = async {
-            let mut connection = Connection::open(address).await?;
+            let mut connection = Connection::open_from(self.from, address).await?;
             let mut reply = connection.exchange(self).await?;
             // They go together.
             reply._connected = connection.connected;
@@ -154,9 +170,21 @@ impl Connection {
     ///
     /// Why that is not possible.
     pub async fn open(address: SocketAddr) -> Result<Self, String> {
-        let stream = TcpStream::connect(address)
-            .await
-            .map_err(|error| error.to_string())?;
+        Self::open_from(None, address).await
+    }
+
+    async fn open_from(from: Option<IpAddr>, address: SocketAddr) -> Result<Self, String> {
+        let stream = match from {
+            None => TcpStream::connect(address).await,
+            Some(from) => match TcpSocket::new_v4() {
+                Ok(socket) => match socket.bind(SocketAddr::new(from, 0)) {
+                    Ok(()) => socket.connect(address).await,
+                    Err(error) => Err(error),
+                },
+                Err(error) => Err(error),
+            },
+        };
+        let stream = stream.map_err(|error| error.to_string())?;
         _ = stream.set_nodelay(true);
         let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
