@@ -21,6 +21,7 @@ mod record;
 mod segment;
 mod settings;
 mod signing;
+mod verify;
 
 pub use chain::Hash;
 pub use engine::{Health, Unwritten};
@@ -30,3 +31,4 @@ pub use open::OpenError;
 pub use record::{By, Denial, Digest, End, Event, Intent, Outcome, What, Who};
 pub use settings::{Kept, Settings, folder};
 pub use signing::{BadPublicKey, PublicKey};
+pub use verify::{Fault, FaultKind, Known, Passed, Report, verify};

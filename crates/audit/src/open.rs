@@ -202,7 +202,7 @@ impl Left {
         let mut left = Self {
             next: 1,
             log: head.as_ref().map(|head| head.log.clone()),
-            crashed: true,
+            crashed: !files.is_empty(),
             ..Self::default()
         };
         while let Some(file) = files.last() {
@@ -410,29 +410,28 @@ impl Engine {
     /// Says in the log how it was found.
     fn take_up(&self, left: &Left, digest_key: &str) -> Result<(), OpenError> {
         let mut state = self.lock();
-        let fresh = left.segment.is_none();
-        if fresh && left.missing.is_none() {
+        if left.segment.is_none() {
             self.begin_segment(&mut state, digest_key);
         }
-        if left.torn.is_some() || left.damaged.is_some() || left.missing.is_some() {
+        let whole = left.torn.is_none() && left.damaged.is_none() && left.missing.is_none();
+        if !whole {
             tracing::warn!(?left.torn, ?left.damaged, ?left.missing, "the audit log was not whole; it says so itself");
-            self.append_own(&mut state, "recovered", |fields| {
-                if let Some((bytes, file)) = &left.torn {
-                    fields.number("torn_bytes", *bytes);
-                    fields.text("torn_file", file);
-                }
-                if let Some(seq) = left.damaged {
-                    fields.number("damaged", seq);
-                }
-                if let Some(seq) = left.missing {
-                    fields.number("missing_through", seq);
-                }
-                self.signed_by(fields);
-            });
         }
-        if fresh && left.missing.is_some() {
-            self.begin_segment(&mut state, digest_key);
-        }
+        self.append_own(&mut state, if whole { "opened" } else { "recovered" }, |fields| {
+            fields.raw("crashed", if left.crashed { b"true" } else { b"false" });
+            fields.text("digest_key", digest_key);
+            if let Some((bytes, file)) = &left.torn {
+                fields.number("torn_bytes", *bytes);
+                fields.text("torn_file", file);
+            }
+            if let Some(seq) = left.damaged {
+                fields.number("damaged", seq);
+            }
+            if let Some(seq) = left.missing {
+                fields.number("missing_through", seq);
+            }
+            self.signed_by(fields);
+        });
         for id in left.open.values() {
             let mut body = Vec::new();
             let mut fields = Fields::begin(&mut body, "outcome");
