@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use gatepost_policy::limit::Meter;
+use gatepost_policy::limit::{Meter, RetryAfter};
 use gatepost_store::Used;
 
 use super::entry::Measure;
@@ -104,7 +104,7 @@ impl Counter {
     /// Whether there is room for one more call, else how long to wait.
     pub(super) fn room(&mut self, measure: &Measure, now: Now) -> Result<(), Duration> {
         match (self, measure) {
-            (Self::Meter(meter), _) => meter.room(now.nanos, 1).map_err(|wait| wait.duration()),
+            (Self::Meter(meter), _) => meter.room(now.nanos, 1).map_err(RetryAfter::duration),
             (Self::Running(running), Measure::Concurrency(most)) if *running >= *most => Err(WHEN_ONE_ENDS),
             (Self::Day(day), Measure::Day { calls, bytes, .. }) => {
                 let used = day.used();

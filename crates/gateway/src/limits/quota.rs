@@ -105,7 +105,7 @@ impl Limits {
             match &failure {
                 Some(error) if last => tracing::error!(%error, "the last counts of the quotas are lost"),
                 Some(error) if !failing => {
-                    tracing::warn!(%error, "quotas cannot be saved; trying again each second")
+                    tracing::warn!(%error, "quotas cannot be saved; trying again each second");
                 }
                 None if failing => tracing::info!("quotas are saved again"),
                 _ => {}

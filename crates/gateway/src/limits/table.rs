@@ -256,7 +256,7 @@ impl Table {
             return *place;
         }
         shard.sweep(SWEPT, now);
-        if shard.places.len() >= self.capacity {
+        while shard.places.len() >= self.capacity {
             match shard.weigh(now) {
                 Weighed::Forgot => {}
                 Weighed::Evicted => {

@@ -77,11 +77,9 @@ fn at_once(per: Per, most: u32) -> Limit {
     }
 }
 
-fn on(pattern: &str, limit: Limit) -> Limit {
-    Limit {
-        matching: Some(Pattern::new(pattern).unwrap()),
-        ..limit
-    }
+fn on(pattern: &str, mut limit: Limit) -> Limit {
+    limit.matching = Some(Pattern::new(pattern).unwrap());
+    limit
 }
 
 fn limits(limits: &[Limit]) -> (Arc<Limits>, Arc<Hand>) {
@@ -169,7 +167,7 @@ fn each_entry_is_asked_as_early_as_it_can_be() {
         (at_once(Per::Principal, 1), Stage::Call),
         (at_once(Per::Ip, 1), Stage::Call),
     ] {
-        let (limits, _) = limits(&[limit.clone()]);
+        let (limits, _) = limits(std::slice::from_ref(&limit));
         let _held = limits.call(&ann(), v4(1), &LIST).unwrap();
         let passes = [
             count(3, || limits.arrive(v4(1))),

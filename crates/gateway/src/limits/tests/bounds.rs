@@ -66,7 +66,8 @@ fn what_has_become_like_new_is_forgotten() {
 
 #[test]
 fn who_has_used_least_is_forgotten_first() {
-    let (limits, _) = small(rated(Per::Ip, 100, 86_400, LimitAlgorithm::TokenBucket));
+    let limit = rated(Per::Ip, 100, 86_400, LimitAlgorithm::TokenBucket);
+    let limits = Limits::bounded(&[limit], &[], Hand::new(), 64 * 64);
     let busy: Vec<_> = (0..100).map(address).collect();
     for caller in &busy {
         assert_eq!(count(49, || limits.arrive(*caller)), 49);
@@ -106,4 +107,69 @@ fn calls_that_run_are_never_forgotten() {
     assert!((0..100).all(|number| limits.call(&principal(number), None, &LIST).is_err()));
     drop(held);
     assert!((0..100).all(|number| limits.call(&principal(number), None, &LIST).is_ok()));
+}
+
+#[test]
+fn what_one_call_charges_is_not_forgotten_for_the_sake_of_its_own() {
+    // One place in each shard: now and then both counters of a call belong into the same.
+    let both = [at_once(Per::Principal, 1), at_once(Per::Ip, 1)];
+    let limits = Arc::new(Limits::bounded(&both, &[], Hand::new(), 64));
+    for number in 0..2_000 {
+        for _ in 0..2 {
+            let principal = Principal::new("x", number.to_string());
+            drop(limits.call(&principal, address(number), &LIST).unwrap());
+        }
+    }
+}
+
+fn busy_days(bytes: Option<u64>) -> (Arc<Limits>, Arc<Hand>) {
+    let clock = Hand::new();
+    let quota = Quota {
+        per: Per::Principal,
+        matching: None,
+        calls: NonZeroU64::new(1_000),
+        bytes: bytes.map(ByteSize),
+    };
+    (
+        Arc::new(Limits::bounded(&[], &[quota], clock.clone(), 64 * 8)),
+        clock,
+    )
+}
+
+/// Enough callers that every old counter is looked at.
+fn crowd(limits: &Arc<Limits>) {
+    for number in 0..5_000 {
+        drop(limits.call(&Principal::new("x", number.to_string()), None, &LIST));
+    }
+}
+
+#[test]
+fn a_day_that_is_over_is_kept_until_it_is_saved() {
+    let (limits, clock) = busy_days(None);
+    let (store, day) = (gatepost_store::Store::in_memory().counters, limits.today());
+    drop(limits.call(&ann(), None, &LIST).unwrap());
+    clock.pass(24 * HOUR);
+    crowd(&limits);
+    limits.save(&*store).unwrap();
+    assert_eq!(store.read_day(day).unwrap().len(), 1);
+    // And then it is not kept.
+    clock.pass(24 * HOUR);
+    crowd(&limits);
+    assert!(limits.known.len() <= 64 * 8 + 64);
+}
+
+#[test]
+fn a_day_that_is_over_is_kept_while_a_call_may_add_to_the_next() {
+    let (limits, clock) = busy_days(Some(10));
+    let running = limits.call(&ann(), None, &LIST).unwrap();
+    limits
+        .save(&*gatepost_store::Store::in_memory().counters)
+        .unwrap();
+    limits
+        .save(&*gatepost_store::Store::in_memory().counters)
+        .unwrap();
+    clock.pass(24 * HOUR);
+    crowd(&limits);
+    running.add_bytes(10);
+    assert!(limits.call(&ann(), None, &LIST).is_err());
 }

@@ -41,10 +41,10 @@ fn refusals_charge_nothing_when_they_race() {
         on("orders__*", a_minute(Per::Tool, 100)),
         on("orders__*", a_minute(Per::Server, 150)),
     ]);
-    let who = |thread: usize| if thread % 2 == 0 { ann() } else { bob() };
+    let who = |thread: usize| if thread.is_multiple_of(2) { ann() } else { bob() };
     // Two tools of 100 each, of a server of 150.
     let orders = rush(|thread| {
-        let name = if thread % 3 == 0 { "list" } else { "get" };
+        let name = if thread.is_multiple_of(3) { "list" } else { "get" };
         limits.call(&who(thread), None, &tool("orders", name))
     });
     assert_eq!(orders, 150);
@@ -82,9 +82,10 @@ fn never_more_at_once_than_places() {
 fn new_keys_at_once_are_bounded_and_limited_too() {
     let clock = Hand::new();
     let limits = Limits::bounded(&[a_minute(Per::Ip, 1)], &[], clock, 64 * 4);
-    let passed = rush(|thread| {
-        let next = AtomicU64::new(0);
-        let number = next.fetch_add(1, Relaxed) as u32 % 200 + thread as u32 * 1_000;
+    let next = AtomicU64::new(0);
+    let passed = rush(|_| {
+        // A thousand addresses, each by several threads.
+        let number = u32::try_from(next.fetch_add(1, Relaxed) % 1_000).unwrap();
         limits.arrive(Some(Ipv4Addr::from_bits(number).into()))
     });
     assert!(passed <= 64 * 4 + 64, "{passed}");
