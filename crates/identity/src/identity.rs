@@ -16,7 +16,7 @@ use http::HeaderMap;
 use tokio::time::Instant;
 
 use crate::{
-    Clock, KeysError,
+    Clock, IssuerHealth, KeysError,
     cache::{Cache, Mark, Marker},
     credential::Presented,
     keys::{Found, Keeper, Key, Running, Source, read},
@@ -184,6 +184,11 @@ impl<T> Identity<T> {
     /// The issuers whose tokens are taken, in the order of the configuration.
     pub fn issuers(&self) -> impl ExactSizeIterator<Item = &Arc<str>> {
         self.issuers.iter().map(|issuer| &issuer.settings.issuer)
+    }
+
+    /// How it is going with the issuers' keys, in the same order.
+    pub fn health(&self) -> impl ExactSizeIterator<Item = IssuerHealth> {
+        self.issuers.iter().map(|issuer| issuer.keys.health())
     }
 
     /// Whom the request with these headers is from, if that can be said at once. `None`: [`Identity::verify`] can say.

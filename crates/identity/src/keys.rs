@@ -7,6 +7,7 @@ mod set;
 mod source;
 
 pub(crate) use jwk::{Key, LONGEST_KID, algorithm};
+pub use keeper::IssuerHealth;
 pub(crate) use keeper::{Found, Keeper, Running};
 pub use source::{BadKeySet, KeysError};
 pub(crate) use source::{Source, read};

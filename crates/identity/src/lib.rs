@@ -22,6 +22,6 @@ mod rig;
 
 pub use clock::Clock;
 pub use identity::{Identity, IdentityError, Verified};
-pub use keys::{BadKeySet, KeysError};
+pub use keys::{BadKeySet, IssuerHealth, KeysError};
 pub use refusal::{Refusal, Ruling};
 pub use resource::{Resource, WELL_KNOWN, endpoint_of};

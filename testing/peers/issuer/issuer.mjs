@@ -45,9 +45,9 @@ function newProvider(issuer, keys) {
             response_types: [],
             redirect_uris: [],
             scope: scopes.join(" "),
-            id_token_signed_response_alg: algorithm,
         })),
         clientDefaults: { id_token_signed_response_alg: algorithm },
+        enabledJWA: { idTokenSigningAlgValues: [algorithm] },
         scopes,
         ttl: { ClientCredentials: ttl },
         features: {

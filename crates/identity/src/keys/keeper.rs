@@ -62,6 +62,19 @@ struct Failure {
     at: Instant,
 }
 
+/// How it is going with one issuer's keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IssuerHealth {
+    /// Whose.
+    pub issuer: Arc<str>,
+    /// How many keys there are. None: its tokens are refused.
+    pub keys: usize,
+    /// How long ago the issuer was last heard of, if it was.
+    pub age: Option<Duration>,
+    /// Why it is not heard of, since the last time that it should have been.
+    pub failure: Option<Arc<str>>,
+}
+
 /// An exchange with the issuer that is under way.
 #[derive(Clone)]
 pub(crate) struct Running(watch::Receiver<()>);
@@ -219,8 +232,8 @@ impl Keeper {
                 let count = keys.len();
                 if state.failure.take().is_some() {
                     tracing::info!(issuer, keys = count, "the issuer's keys are there again");
-                } else {
-                    tracing::debug!(issuer, keys = count, "the issuer's keys are there");
+                } else if state.held.is_none() {
+                    tracing::info!(issuer, keys = count, "the issuer's keys are there");
                 }
                 state.held = Some(Held {
                     keys: Arc::new(keys),
@@ -250,6 +263,17 @@ impl Keeper {
                 });
                 state.forget_stale(issuer);
             }
+        }
+    }
+
+    /// How it is going.
+    pub(crate) fn health(&self) -> IssuerHealth {
+        let state = self.state();
+        IssuerHealth {
+            issuer: Arc::clone(&self.issuer),
+            keys: state.held.as_ref().map_or(0, |held| held.keys.len()),
+            age: state.held.as_ref().map(|held| held.at.elapsed()),
+            failure: state.failure.as_ref().map(|failure| Arc::clone(&failure.why)),
         }
     }
 

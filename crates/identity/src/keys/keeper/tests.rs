@@ -126,7 +126,7 @@ async fn they_are_asked_for_ahead_if_the_gate_wants() {
 #[tokio::test(start_paused = true)]
 async fn a_new_key_is_found_at_once() {
     let (old, new) = (key("old"), key("new"));
-    let script = Script::of(&[Some(&[old.clone()]), Some(&[old, new])]);
+    let script = Script::of(&[Some(std::slice::from_ref(&old)), Some(&[old.clone(), new])]);
     let keeper = script.keeper();
     assert!(knows(&keeper, "old").await);
     assert!(knows(&keeper, "new").await);
@@ -204,6 +204,8 @@ async fn an_issuer_that_comes_back_is_believed_again() {
     let keeper = script.keeper();
     let why = find(&keeper, "a").await.unwrap_err();
     assert!(why.contains("longer than"), "{why}");
+    let health = keeper.health();
+    assert_eq!((health.keys, health.age, health.failure), (0, None, Some(why)));
     // Whoever asks meanwhile is refused without an exchange, and told when to come again.
     for _ in 0..100 {
         let Found::Unavailable { retry_after, .. } = keeper.find(Some("a"), Algorithm::EdDsa) else {
@@ -216,6 +218,8 @@ async fn an_issuer_that_comes_back_is_believed_again() {
     tokio::time::sleep(Duration::from_secs(10)).await;
     assert_eq!(script.asked(), 3);
     assert!(matches!(keeper.find(Some("a"), Algorithm::EdDsa), Found::Keys(_)));
+    let health = keeper.health();
+    assert_eq!((health.keys, health.failure), (1, None));
 }
 
 #[tokio::test(start_paused = true)]
@@ -223,7 +227,7 @@ async fn a_key_that_is_withdrawn_takes_what_it_signed_with_it() {
     let (a, b) = (key("a"), key("b"));
     let script = Script::of(&[
         Some(&[a.clone(), b.clone()]),
-        Some(&[b.clone()]),
+        Some(std::slice::from_ref(&b)),
         Some(&[a, key("b")]),
     ]);
     let keeper = script.keeper();
