@@ -92,3 +92,33 @@ pub(crate) fn last_line(path: &Path, length: u64) -> io::Result<Option<Vec<u8>>>
         .map_or(0, |at| at + 1);
     Ok(Some(tail.split_off(begin)))
 }
+
+/// The last `count` lines of a file, and where they end.
+pub(crate) fn last_lines(path: &Path, count: usize) -> io::Result<(Vec<Vec<u8>>, u64)> {
+    let mut file = File::open(path)?;
+    let length = file.metadata()?.len();
+    let mut start = length;
+    let mut tail = Vec::new();
+    // As many parts from the end as hold one line end more than there are lines.
+    while start > 0 && tail.iter().filter(|&&byte| byte == b'\n').count() <= count {
+        let size = start.min(256 * 1024);
+        start -= size;
+        file.seek(SeekFrom::Start(start))?;
+        let mut part = Vec::new();
+        (&mut file).take(size).read_to_end(&mut part)?;
+        part.append(&mut tail);
+        tail = part;
+    }
+    let whole = tail
+        .iter()
+        .rposition(|&byte| byte == b'\n')
+        .map_or(0, |at| at + 1);
+    let end = start + whole as u64;
+    tail.truncate(whole.saturating_sub(1));
+    let mut lines: Vec<Vec<u8>> = tail.split(|&byte| byte == b'\n').map(<[u8]>::to_vec).collect();
+    if whole == 0 {
+        lines.clear();
+    }
+    let from = lines.len().saturating_sub(count);
+    Ok((lines.split_off(from), end))
+}
