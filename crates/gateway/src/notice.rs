@@ -1,7 +1,6 @@
 //! What a client says without wanting an answer: it gave up on a call, its roots changed, it answers a server's question.
 
-use std::sync::Arc;
-
+use gatepost_policy::{Action, Circumstances, Classified, Kind, decide};
 use gatepost_protocol::{
     envelope::{Id, Notification, Response},
     method::Method,
@@ -9,6 +8,7 @@ use gatepost_protocol::{
 
 use crate::{
     answer::Answer,
+    authorize::now,
     conversation::Heard,
     gate::{Endpoint, Gate},
     inbound::Client,
@@ -38,12 +38,26 @@ pub(crate) async fn take(
             }
         }
         Some(_) => {}
-        // A vendor's notification passes where there is only one server it could be for.
+        // A vendor's notification passes where there is only one server it could be for, to whom a request of that name
+        // would be allowed: nobody knows what it does.
         None => {
-            if let Some(server) = endpoint
-                .view(Asker::plain(&client.caller))
-                .and_then(|view| view.only_server().map(Arc::clone))
-            {
+            let Some(view) = endpoint.view(Asker::plain(&client.caller)) else {
+                return Answer::Accepted;
+            };
+            let Some(server) = view.only_server() else {
+                return Answer::Accepted;
+            };
+            let action = Action {
+                kind: Kind::Call,
+                server: server.name(),
+                name: notification.method(),
+                effect: Classified::UNKNOWN,
+            };
+            let circumstances = Circumstances::Calling {
+                arguments: b"",
+                now: now(),
+            };
+            if decide(&client.caller, view.rules(), &action, circumstances).is_allowed() {
                 server.notify(&client, &notification).await;
             }
         }

@@ -84,11 +84,9 @@ async fn arrive(
         .allowed
         .check(request.uri(), request.headers())
         .map_err(unread)?;
-    let name = request
-        .uri()
-        .path()
-        .trim_start_matches("/mcp")
-        .trim_start_matches('/');
+    // Once, and no more: `/mcp/mcp` is not `/mcp`, or what stands in front would not know which it lets through.
+    let rest = request.uri().path().strip_prefix("/mcp").unwrap_or_default();
+    let name = rest.strip_prefix('/').unwrap_or(rest);
     let Some(endpoint) = front.gate.endpoint(name) else {
         let path = request.uri().path();
         return Err(unread(
