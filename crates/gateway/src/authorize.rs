@@ -6,13 +6,14 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use gatepost_policy::{Action, By, Circumstances, Decision, Reason, UnixMillis, decide};
+use gatepost_policy::{Action, By, Circumstances, Classified, Decision, Kind, Reason, UnixMillis, decide};
 use gatepost_protocol::{envelope::Request, method::Method};
 
 use crate::{
     inbound::Inbound,
     refusal::Refusal,
     resolve::{Resolved, Target, There},
+    upstream::Server,
 };
 
 /// A call that the rules allow this principal, through this endpoint, now. Only [`authorize`] makes it.
@@ -101,6 +102,27 @@ fn denied(inbound: &Inbound, there: &There, reason: Reason) -> Refusal {
         };
     }
     hidden(&inbound.request, there)
+}
+
+/// Whether the caller may be told of changes of a resource.
+pub(crate) fn may_watch(inbound: &Inbound, server: &Server, uri: &str) -> bool {
+    let action = Action {
+        kind: Kind::Subscribe,
+        server: server.name(),
+        name: uri,
+        effect: Classified::BY_METHOD,
+    };
+    let circumstances = Circumstances::Calling {
+        arguments: b"",
+        now: now(),
+    };
+    decide(
+        &inbound.client.caller,
+        inbound.view.rules(),
+        &action,
+        circumstances,
+    )
+    .is_allowed()
 }
 
 /// The time, as conditions see it.

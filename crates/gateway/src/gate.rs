@@ -11,6 +11,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use gatepost_audit::{Event, Log};
 use gatepost_config::{Config, Credential};
 use gatepost_identity::{Clock, Identity, IdentityError, Resource};
 use gatepost_policy::{Caller, Facts, RuleProblem, RuleSettings, Rules};
@@ -25,6 +26,7 @@ use crate::{
     limits::{Limits, SystemClock},
     metrics::Metrics,
     module::Module,
+    record::Uses,
     seal::{SealError, Sealer, random},
     session::Sessions,
     stored::Stored,
@@ -57,8 +59,12 @@ pub struct Gate {
     pub(crate) metrics: Metrics,
     pub(crate) occupancy: Arc<Occupancy>,
     pub(crate) limits: Arc<Limits>,
+    /// `None`: nothing is recorded.
+    pub(crate) audit: Option<Log>,
     /// Whoever needs no credential: everybody while no identity is configured, and always this process's own side.
     pub(crate) local: Arc<Caller>,
+    /// What everybody else may do.
+    pub(crate) rules: Arc<Rules>,
     /// Who everybody else is; `None` where nobody has to say.
     pub(crate) identity: Option<Identity<Arc<Caller>>>,
     keys: Option<Arc<KeyRing>>,
@@ -113,6 +119,9 @@ pub enum BuildError {
     /// Roles and bindings that do not fit together.
     #[error(transparent)]
     Rules(#[from] RuleProblem),
+    /// The audit log.
+    #[error(transparent)]
+    Audit(#[from] gatepost_audit::OpenError),
     /// The store in the data directory.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -145,6 +154,14 @@ impl Gate {
             .then(|| Store::open(shared, &config.sealing_keys))
             .transpose()?;
         let mut context = Context::new(&config, supervisor, clients)?;
+        let audit = config
+            .audit
+            .as_ref()
+            .map(|audit| Log::open(gatepost_audit::Settings::new(&config.data_dir, audit)))
+            .transpose()?;
+        if let Some(log) = &audit {
+            context.uses = Some(Arc::new(Uses(log.clone())));
+        }
         if let Some(store) = &store {
             context.stored = Some(Arc::new(Stored::new(Arc::clone(&store.credentials))));
         }
@@ -186,13 +203,14 @@ impl Gate {
             }
             _ => None,
         };
+        let of_callers = Arc::clone(&rules);
         let identity = match &config.identity {
             None => None,
             Some(settings) => Some(Identity::new(
                 settings,
                 keys.clone(),
                 Clock::system(),
-                move |facts| Arc::new(rules.caller(facts)),
+                move |facts| Arc::new(of_callers.caller(facts)),
             )?),
         };
         let local = Arc::new(own_side(&config)?.caller(Facts::local()));
@@ -229,7 +247,9 @@ impl Gate {
             metrics,
             occupancy: Arc::default(),
             limits,
+            audit,
             local,
+            rules,
             identity,
             keys,
             keeper: Mutex::default(),
@@ -242,6 +262,15 @@ impl Gate {
 
     /// Begins to take calls: catalogs are fetched in the background from now on.
     pub fn open(&self) {
+        if let Some(log) = &self.audit {
+            let started = log.event(&Event::Started {
+                version: env!("CARGO_PKG_VERSION"),
+                configuration: None,
+            });
+            if let Err(unwritten) = started {
+                tracing::error!(target: "gatepost::audit", %unwritten, "the start could not be recorded");
+            }
+        }
         self.snapshot.load().catalog.start();
         if let Some(identity) = &self.identity {
             identity.begin();
@@ -320,6 +349,10 @@ impl Gate {
         snapshot.catalog.stop();
         let stops = snapshot.servers.iter().map(|server| server.stop(grace));
         futures_util::future::join_all(stops).await;
+        if let Some(log) = self.audit.clone() {
+            // It waits for the disk. Nothing can be done about a panic in it; what it had written is there.
+            let _ = tokio::task::spawn_blocking(move || log.close()).await;
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use gatepost_protocol::{envelope::Request, logging::LogLevel, method::Method};
 
 use crate::{
     answer::Answer,
+    authorize::may_watch,
     catalog::ListKind,
     gate::{Endpoint, Gate},
     inbound::{Carrier, Inbound},
@@ -133,6 +134,7 @@ fn uri(inbound: &Inbound) -> Result<(Arc<str>, Arc<Server>), Refusal> {
     let server = inbound
         .view
         .resource(&uri)
+        .filter(|server| may_watch(inbound, server, &uri))
         .ok_or_else(|| Refusal::UnknownResource(uri.to_string()))?;
     Ok((Arc::from(&*uri), Arc::clone(server)))
 }

@@ -64,7 +64,14 @@ impl Unidentified {
 /// Finds the caller. Credentials that are presented where none are configured prove nothing and change nothing.
 ///
 /// Whoever may not use the endpoint at all is told that there is none.
-pub(crate) async fn identify(gate: &Gate, arrival: Arrival) -> Result<Identified, Refusal> {
+pub(crate) async fn identify(gate: &Gate, arrival: Arrival) -> Result<Identified, (Refusal, Arrival)> {
+    match caller_of(gate, &arrival).await {
+        Ok(caller) => Ok(Identified { arrival, caller }),
+        Err(refusal) => Err((refusal, arrival)),
+    }
+}
+
+async fn caller_of(gate: &Gate, arrival: &Arrival) -> Result<Arc<Caller>, Refusal> {
     let caller = match &gate.identity {
         None => Arc::clone(&gate.local),
         Some(_) => {
@@ -78,7 +85,7 @@ pub(crate) async fn identify(gate: &Gate, arrival: Arrival) -> Result<Identified
         tracing::info!(target: "gatepost::denied", %principal, endpoint = path, "no role of the caller opens this endpoint");
         return Err(Refusal::NoEndpoint(path));
     }
-    Ok(Identified { arrival, caller })
+    Ok(caller)
 }
 
 /// Somebody asks for an endpoint that does not exist. Only those who are somebody are told so; to all others everything

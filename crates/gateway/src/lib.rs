@@ -14,6 +14,7 @@ mod catalog;
 mod charge;
 mod conversation;
 mod deliver;
+mod explain;
 mod gate;
 mod here;
 mod identify;
@@ -39,6 +40,7 @@ mod task;
 mod transport;
 mod upstream;
 
+pub use explain::{Explained, Found, Question, Thing, Verdict};
 pub use gate::{BuildError, Gate, Modules, Phase, Snapshot};
 pub use module::{Module, Serving};
 pub use seal::SealError;

@@ -13,6 +13,7 @@ use tokio::sync::{broadcast, oneshot};
 
 use crate::{
     answer::{Answer, Messages},
+    authorize::may_watch,
     catalog::{ListKind, View, ViewChange},
     conversation::Listening,
     gate::{Endpoint, Gate},
@@ -75,7 +76,9 @@ pub(crate) async fn open(gate: &Arc<Gate>, inbound: Arc<Inbound>) -> Result<Answ
     let asked: Vec<_> = filter
         .uris
         .iter()
-        .filter_map(|uri| Some((Arc::clone(uri), Arc::clone(inbound.view.resource(uri)?))))
+        .filter_map(|uri| Some((uri, inbound.view.resource(uri)?)))
+        .filter(|(uri, server)| may_watch(&inbound, server, uri))
+        .map(|(uri, server)| (Arc::clone(uri), Arc::clone(server)))
         .collect();
     let granted = join_all(asked.into_iter().map(|(uri, server)| async move {
         let subscribed = tokio::time::timeout(ACKNOWLEDGE_WITHIN, server.subscribe(&uri)).await;

@@ -48,6 +48,13 @@ impl Probe {
             (Self::Startup, _) | (Self::Ready, Phase::Ready) => (true, "ok\n"),
             (Self::Ready, Phase::Draining) => (false, "draining\n"),
         };
+        // A gate that may not act unrecorded has nothing to do while it cannot record.
+        let audit_refuses = || gate.audit.as_ref().is_some_and(|log| log.health().refuses);
+        let (good, text) = if self == Self::Ready && good && audit_refuses() {
+            (false, "audit log failed\n")
+        } else {
+            (good, text)
+        };
         Page {
             status: if good {
                 StatusCode::OK
@@ -74,8 +81,15 @@ pub(crate) fn health(gate: &Gate) -> Page {
         .max()
         .unwrap_or(HealthState::Healthy);
     // One bad server harms only its own calls: the gate as a whole is degraded, not down.
+    let audit = gate.audit.as_ref().map(gatepost_audit::Log::health);
     let overall = match (gate.phase(), worst) {
         (Phase::Starting | Phase::Draining, _) => "unhealthy",
+        _ if audit.as_ref().is_some_and(|audit| audit.refuses) => "unhealthy",
+        (Phase::Ready, HealthState::Healthy | HealthState::Unknown)
+            if audit.as_ref().is_some_and(|audit| audit.failed.is_some()) =>
+        {
+            "degraded"
+        }
         (Phase::Ready, HealthState::Healthy | HealthState::Unknown) => "healthy",
         (Phase::Ready, HealthState::Degraded | HealthState::Unhealthy) => "degraded",
     };
@@ -85,6 +99,13 @@ pub(crate) fn health(gate: &Gate) -> Page {
         "version": env!("CARGO_PKG_VERSION"),
         "in_flight": gate.in_flight(),
         "sessions_held": gate.sessions.held(),
+        "audit": audit.map(|audit| json!({
+            "failed": audit.failed.as_deref(),
+            "refuses_calls": audit.refuses,
+            "records_written": audit.written,
+            "records_durable": audit.durable,
+            "records_lost": audit.unwritten,
+        })),
         "servers": servers.iter().map(|(name, health)| ((***name).to_owned(), json!(health))).collect::<serde_json::Map<_, _>>(),
         "catalog": snapshot.catalog.report(),
     });
@@ -97,6 +118,31 @@ pub(crate) fn health(gate: &Gate) -> Page {
         content_type: "application/json",
         body: format!("{body:#}\n").into(),
     }
+}
+
+fn audit(out: &mut String, health: &gatepost_audit::Health) {
+    let up = u8::from(health.failed.is_none());
+    header(
+        out,
+        "gatepost_audit_up",
+        "gauge",
+        "1 if the audit log can be written.",
+    );
+    let _ = writeln!(out, "gatepost_audit_up {up}");
+    header(
+        out,
+        "gatepost_audit_records_total",
+        "counter",
+        "The number of the last audit record in the file.",
+    );
+    let _ = writeln!(out, "gatepost_audit_records_total {}", health.written);
+    header(
+        out,
+        "gatepost_audit_lost_total",
+        "counter",
+        "Audit records that could not be written.",
+    );
+    let _ = writeln!(out, "gatepost_audit_lost_total {}", health.unwritten);
 }
 
 /// Prometheus' text form.
@@ -131,6 +177,9 @@ pub(crate) fn metrics(gate: &Gate) -> Page {
     );
     gate.metrics.write(&mut out);
     gate.limits.write(&mut out);
+    if let Some(log) = &gate.audit {
+        audit(&mut out, &log.health());
+    }
     let snapshot = gate.snapshot();
     header(
         &mut out,

@@ -33,7 +33,7 @@ use crate::{
     limits::Exceeded,
     notice,
     receive::{self, Received, Refused, request_id},
-    record::record,
+    record::{denied, record, turned_away},
     refusal::Refusal,
     resolve::resolve,
     respond::About,
@@ -42,14 +42,26 @@ use crate::{
 
 /// Identity and room come first: nothing of the body has been read yet.
 pub(crate) async fn enter(gate: &Gate, arrival: Arrival) -> Result<Admitted, Refused> {
-    gate.limits.arrive(arrival.address).map_err(limited)?;
-    let identified = identify(gate, arrival).await.map_err(unread)?;
-    join(gate, identified)
+    let refused = |refusal, arrival: &Arrival| {
+        turned_away(gate, arrival, None, &refusal);
+        unread(refusal)
+    };
+    if let Err(exceeded) = gate.limits.arrive(arrival.address) {
+        return Err(refused(limited(exceeded), &arrival));
+    }
+    match identify(gate, arrival).await {
+        Ok(identified) => join(gate, identified),
+        Err((refusal, arrival)) => Err(refused(refusal, &arrival)),
+    }
 }
 
 /// The rest of it, for a message of somebody who is known already: one of a batch, or on a connection.
 pub(crate) fn join(gate: &Gate, identified: Identified) -> Result<Admitted, Refused> {
-    gate.limits.enter(identified.principal()).map_err(limited)?;
+    gate.limits.enter(identified.principal()).map_err(|exceeded| {
+        let refusal = limited(exceeded);
+        turned_away(gate, identified.arrival(), Some(&identified), &refusal);
+        unread(refusal)
+    })?;
     admit(&gate.occupancy, identified).map_err(unread)
 }
 
@@ -109,8 +121,15 @@ async fn request(gate: &Arc<Gate>, inbound: Arc<Inbound>) -> Result<Answer, Refu
         .conversation
         .filter(|_| client.era() == Era::Legacy && inbound.carrier() == Carrier::Http);
     let own = session.map(|session| (session, Arc::clone(inbound.endpoint())));
+    let resolved = match resolve(inbound).await {
+        Ok(resolved) => resolved,
+        Err((refusal, inbound)) => {
+            denied(gate, &inbound, &refusal);
+            return Err((refusal, about));
+        }
+    };
+    let inbound = Arc::clone(resolved.inbound());
     let outcome = async {
-        let resolved = resolve(inbound).await?;
         match authorize(resolved)? {
             // Large and not the common case: it must not make room in every call's future, which is moved.
             Fork::Here(inbound, method) => Box::pin(here::answer(gate, inbound, method)).await,
@@ -124,6 +143,7 @@ async fn request(gate: &Arc<Gate>, inbound: Arc<Inbound>) -> Result<Answer, Refu
         Ok(answer) => return Ok(answer),
         Err(refusal) => refusal,
     };
+    denied(gate, &inbound, &refusal);
     // What the client had with a server is gone. It is told so by a 404, and then the session must be over.
     // Source: MCP 2025-11-25, basic/transports#Session Management 3.
     if let Refusal::Call(CallError {
@@ -137,11 +157,11 @@ async fn request(gate: &Arc<Gate>, inbound: Arc<Inbound>) -> Result<Answer, Refu
     Err((refusal, about))
 }
 
-fn limited(exceeded: Exceeded) -> Refused {
-    unread(Refusal::Limited {
+fn limited(exceeded: Exceeded) -> Refusal {
+    Refusal::Limited {
         exceeded: Box::new(exceeded),
         tool: false,
-    })
+    }
 }
 
 fn unread(refusal: Refusal) -> Refused {

@@ -1,23 +1,68 @@
 //! The audit log: that a call is about to be made is written before it is, and what came of it before its answer goes out.
 
+mod account;
+mod denial;
 mod ledger;
 mod permitted;
 
+pub(crate) use account::Uses;
+pub(crate) use denial::{denied, turned_away};
 pub(crate) use ledger::Ledger;
 pub use permitted::Permitted;
 
 use std::sync::Arc;
 
-use crate::{charge::Charged, gate::Gate, refusal::Refusal};
+use gatepost_audit::{By, Intent};
 
-/// Writes the intent, and opens the account of the call.
-pub(crate) async fn record(_gate: &Arc<Gate>, charged: Charged) -> Result<(Permitted, Ledger), Refusal> {
+use crate::{
+    charge::Charged,
+    gate::Gate,
+    record::account::{Account, trace_id},
+    refusal::Refusal,
+};
+
+/// Writes the intent, and opens the ledger of the call.
+///
+/// # Errors
+/// When it cannot be written and nothing may happen unrecorded.
+pub(crate) async fn record(gate: &Arc<Gate>, charged: Charged) -> Result<(Permitted, Ledger), Refusal> {
     let (authorized, permit) = charged.into_parts();
-    let request = authorized.inbound().request.raw().len();
+    let inbound = Arc::clone(authorized.inbound());
+    let call = match &gate.audit {
+        None => None,
+        Some(log) => {
+            let (action, by) = (authorized.action(), authorized.by());
+            let account = Account::of(&inbound);
+            let intent = Intent {
+                who: account.who(),
+                what: account.what(Some(&action)),
+                arguments: inbound.request.param_raw("arguments").unwrap_or_default(),
+                by: By {
+                    role: by.role().map(|role| &**role),
+                    rule: by.pattern().map(gatepost_policy::Pattern::as_str),
+                },
+                request: inbound.request.id().bytes(),
+                trace: trace_id(&inbound),
+            };
+            let call = log.intent(&intent).map_err(|unwritten| unrecorded(&unwritten))?;
+            drop(account);
+            call.durable().await.map_err(|unwritten| unrecorded(&unwritten))?;
+            Some((log.clone(), call))
+        }
+    };
+    let request = inbound.request.raw().len();
+    let id = call
+        .as_ref()
+        .map(|_| crate::receive::request_id(&inbound.request));
     let permitted = Permitted {
         authorized,
         input: None,
         task: None,
     };
-    Ok((permitted, Ledger::open(permit, request)))
+    Ok((permitted, Ledger::open(permit, request, id, call)))
+}
+
+fn unrecorded(unwritten: &gatepost_audit::Unwritten) -> Refusal {
+    tracing::error!(target: "gatepost::audit", %unwritten, "a call was refused because it could not be recorded");
+    Refusal::Unrecorded
 }

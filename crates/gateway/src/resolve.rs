@@ -77,6 +77,10 @@ impl There {
 }
 
 impl Resolved {
+    pub(crate) fn inbound(&self) -> &Arc<Inbound> {
+        &self.inbound
+    }
+
     pub(crate) fn into_parts(self) -> (Arc<Inbound>, Target) {
         (self.inbound, self.target)
     }
@@ -84,32 +88,32 @@ impl Resolved {
 
 /// Finds the target, or says in the specification's words that there is none. Before anything counts as unknown, servers
 /// never seen before get a moment to say what they offer; one that could be meant and cannot be reached is named.
-pub(crate) async fn resolve(inbound: Arc<Inbound>) -> Result<Resolved, Refusal> {
+pub(crate) async fn resolve(inbound: Arc<Inbound>) -> Result<Resolved, (Refusal, Arc<Inbound>)> {
     match target(&inbound) {
         Ok(target) => Ok(Resolved { inbound, target }),
         Err(refusal) if is_unknown(&refusal) && inbound.view.unseen().next().is_some() => {
             // Rare and large: kept out of every call's future.
             Box::pin(look_again(inbound)).await
         }
-        Err(refusal) => Err(refusal),
+        Err(refusal) => Err((refusal, inbound)),
     }
 }
 
-async fn look_again(mut inbound: Arc<Inbound>) -> Result<Resolved, Refusal> {
+async fn look_again(mut inbound: Arc<Inbound>) -> Result<Resolved, (Refusal, Arc<Inbound>)> {
     let endpoint = Arc::clone(inbound.endpoint());
     endpoint.catalog.settled(&endpoint.name, inbound.asker()).await;
     // Nobody else has seen the request yet, so it is ours to change.
     if let (Some(view), Some(inbound)) = (endpoint.view(inbound.asker()), Arc::get_mut(&mut inbound)) {
         inbound.view = view;
     }
-    let found = target(&inbound);
-    if found.as_ref().is_err_and(is_unknown) {
-        reach_the_unseen(&inbound).await?;
+    let found = match target(&inbound) {
+        Err(refusal) if is_unknown(&refusal) => reach_the_unseen(&inbound).await.and(Err(refusal)),
+        found => found,
+    };
+    match found {
+        Ok(target) => Ok(Resolved { inbound, target }),
+        Err(refusal) => Err((refusal, inbound)),
     }
-    Ok(Resolved {
-        target: found?,
-        inbound,
-    })
 }
 
 fn is_unknown(refusal: &Refusal) -> bool {
@@ -122,13 +126,14 @@ fn is_unknown(refusal: &Refusal) -> bool {
 /// Fails, in its own words, with the server that the request must mean if it means anything and that was never reached.
 async fn reach_the_unseen(inbound: &Inbound) -> Result<(), Refusal> {
     let named = inbound.request.param_text("name").unwrap_or_default();
+    let within_reach = |server: &&Arc<Server>| inbound.client.caller.may_reach(server.name());
     let meant = |server: &&Arc<Server>| {
         inbound.view.only_server().is_some()
             || named
                 .strip_prefix(&**server.name())
                 .is_some_and(|rest| rest.starts_with("__"))
     };
-    let Some(server) = inbound.view.unseen().find(meant) else {
+    let Some(server) = inbound.view.unseen().filter(within_reach).find(meant) else {
         return Ok(());
     };
     let patience = server.config().timeout;

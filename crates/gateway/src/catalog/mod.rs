@@ -44,7 +44,7 @@ use tokio::{
 pub(crate) use remark::CatalogReport;
 use remark::{EndpointReport, ServerReport};
 pub(crate) use source::{ListKind, Source};
-pub(crate) use view::{Completion, EndpointName, Tool, View};
+pub(crate) use view::{Candidate, Completion, EndpointName, Tool, View};
 
 use crate::{
     seal::Sealer,

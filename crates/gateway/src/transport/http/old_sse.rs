@@ -26,9 +26,10 @@ use super::{
 use crate::{
     answer::Answer,
     gate::{Endpoint, Gate},
-    identify::{identify, stranger},
+    identify::{Identified, identify, stranger},
     inbound::{Arrival, Carrier, RequestId},
     receive::internal,
+    record::turned_away,
     refusal::Refusal,
     seal::random,
     transport::{channel::Channel, connection::Connection},
@@ -91,7 +92,7 @@ async fn stream_of(
     let Some(endpoint) = gate.endpoint(rest.strip_prefix('/').unwrap_or(rest)) else {
         return Err(stranger(gate, &headers, from, path).await);
     };
-    let identified = identify(gate, arrival(gate, Arc::clone(&endpoint), headers, from)).await?;
+    let identified = identified(gate, arrival(gate, Arc::clone(&endpoint), headers, from)).await?;
     let connection =
         Connection::of(gate, endpoint, Arc::clone(identified.caller())).map_err(|error| internal(&error))?;
     let key = URL_SAFE_NO_PAD.encode(random::<16>().map_err(|error| internal(&error))?);
@@ -116,6 +117,15 @@ async fn stream_of(
         stream::once(std::future::ready(Ok(first)))
             .chain(events::named_stream(Box::pin(messages), "message")),
     ))
+}
+
+/// Who asks. The stream and each message to it are admitted one by one.
+async fn identified(gate: &Gate, arrival: Arrival) -> Result<Identified, Refusal> {
+    let identified = identify(gate, arrival).await;
+    identified.map_err(|(refusal, arrival)| {
+        turned_away(gate, &arrival, None, &refusal);
+        refusal
+    })
 }
 
 fn arrival(gate: &Gate, endpoint: Arc<Endpoint>, headers: HeaderMap, from: Option<IpAddr>) -> Arrival {
@@ -144,7 +154,7 @@ async fn take(front: &Front, from: Option<IpAddr>, request: Request<Incoming>) -
         .ok_or(Refusal::SessionGone)?;
     let headers = request.headers().clone();
     let endpoint = Arc::clone(channel.connection().endpoint());
-    let identified = identify(&front.gate, arrival(&front.gate, endpoint, headers, from)).await?;
+    let identified = identified(&front.gate, arrival(&front.gate, endpoint, headers, from)).await?;
     // Whoever has come to know the address of another's stream must not speak on it.
     if !channel.connection().belongs_to(&identified) {
         return Err(Refusal::SessionGone);

@@ -1,0 +1,225 @@
+//! Why a thing is shown, hidden, allowed or refused: the same view, the same `policy::decide` and the same order as a call,
+//! with everything that was looked at on the way.
+
+use std::{fmt, sync::Arc};
+
+use gatepost_policy::{
+    Action, Caller, Circumstances, Classified, Decision, Explanation, Facts, Kind, Reason, UnixMillis,
+    decide, explain,
+};
+use gatepost_protocol::method::Method;
+
+use crate::{
+    catalog::{Candidate, ListKind, View},
+    gate::Gate,
+    inbound::Inbound,
+    upstream::Server,
+};
+
+/// What somebody would do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Thing<'a> {
+    /// Call the tool of this public name.
+    Tool(&'a str),
+    /// Get the prompt of this public name.
+    Prompt(&'a str),
+    /// Read the resource of this URI.
+    Resource(&'a str),
+}
+
+/// Who, where, what, with what, when.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    /// What the caller's credential says. `None`: this process's own side, which may do everything that is configured.
+    pub who: Option<&'a Facts>,
+    /// The path of the endpoint behind `/mcp/`; empty for `/mcp`.
+    pub endpoint: &'a str,
+    /// What is to be done.
+    pub thing: Thing<'a>,
+    /// The arguments, a JSON object; empty for none.
+    pub arguments: &'a [u8],
+    /// When.
+    pub now: UnixMillis,
+}
+
+/// What a call would be answered with, before any server is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// No such endpoint: 404.
+    NoEndpoint,
+    /// The endpoint is not for this caller: 404, as if there were none.
+    EndpointHidden,
+    /// No server is known to have it: an unknown name.
+    Unknown,
+    /// A server has it, and it is not for this caller: an unknown name to them.
+    Hidden,
+    /// It is shown, and not allowed with these arguments or at this time.
+    Denied,
+    /// It is shown, and the token lacks scopes: 403.
+    NeedsScopes,
+    /// It goes to its server, unless a limit is reached.
+    Allowed,
+}
+
+impl Verdict {
+    /// One or two words.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NoEndpoint => "no endpoint",
+            Self::EndpointHidden => "endpoint hidden",
+            Self::Unknown => "unknown",
+            Self::Hidden => "hidden",
+            Self::Denied => "denied",
+            Self::NeedsScopes => "needs scopes",
+            Self::Allowed => "allowed",
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The answer to a [`Question`].
+#[derive(Clone, Debug)]
+pub struct Explained {
+    /// What a call would be answered with.
+    pub verdict: Verdict,
+    /// What was found under that name, in the order in which it counts; what comes after the first that is shown is hidden
+    /// by it.
+    pub found: Vec<Found>,
+    /// The limits and quotas that count such a call, in words.
+    pub limits: Vec<String>,
+}
+
+/// A server's thing of the name.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The server.
+    pub server: Arc<str>,
+    /// What it is called there.
+    pub original: Arc<str>,
+    /// What it does.
+    pub effect: Classified,
+    /// Whether it is in the caller's list.
+    pub shown: bool,
+    /// The decision about this call, with everything that was looked at.
+    pub explanation: Explanation,
+}
+
+impl Gate {
+    /// Answers a [`Question`] as a call would be answered now.
+    pub fn explain(&self, question: &Question<'_>) -> Explained {
+        let nothing = |verdict| Explained {
+            verdict,
+            found: Vec::new(),
+            limits: Vec::new(),
+        };
+        let Some(endpoint) = self.endpoint(question.endpoint) else {
+            return nothing(Verdict::NoEndpoint);
+        };
+        let caller = match question.who {
+            None => Arc::clone(&self.local),
+            Some(facts) => Arc::new(self.rules.caller(facts.clone())),
+        };
+        if !endpoint.admits(&caller) {
+            return nothing(Verdict::EndpointHidden);
+        }
+        let Some(view) = endpoint.view(crate::upstream::Asker::plain(&caller)) else {
+            return nothing(Verdict::NoEndpoint);
+        };
+        let candidates = candidates(&view, question.thing);
+        let winner = candidates
+            .iter()
+            .position(|candidate| shows(&caller, &view, &candidate.action(kind_of(question.thing))));
+        let found: Vec<Found> = candidates
+            .iter()
+            .enumerate()
+            .map(|(at, candidate)| Found {
+                server: Arc::clone(candidate.server.name()),
+                original: Arc::clone(&candidate.original),
+                effect: candidate.effect,
+                shown: winner == Some(at),
+                explanation: explain(
+                    &caller,
+                    view.rules(),
+                    &candidate.action(kind_of(question.thing)),
+                    Circumstances::Calling {
+                        arguments: question.arguments,
+                        now: question.now,
+                    },
+                ),
+            })
+            .collect();
+        let verdict = match (winner, candidates.is_empty()) {
+            (None, true) => Verdict::Unknown,
+            (None, false) => Verdict::Hidden,
+            (Some(at), _) => match &found[at].explanation.decision {
+                Decision::Allow(_) | Decision::Depends(_) => Verdict::Allowed,
+                Decision::NeedsScopes(_) => Verdict::NeedsScopes,
+                Decision::Deny(_) => Verdict::Denied,
+            },
+        };
+        let limits = winner
+            .map(|at| {
+                let action = candidates[at].action(kind_of(question.thing));
+                self.limits
+                    .counting(caller.principal(), &action)
+                    .map(ToString::to_string)
+                    .collect()
+            })
+            .unwrap_or_default();
+        Explained {
+            verdict,
+            found,
+            limits,
+        }
+    }
+}
+
+/// Why a name that a caller used is unknown to them, if a server has it: which server, what it is called there, and the
+/// reason. Not for the caller.
+pub(crate) fn why_hidden(inbound: &Inbound) -> Option<(Arc<Server>, Arc<str>, Reason)> {
+    let request = &inbound.request;
+    let (param, thing): (_, fn(&str) -> Thing<'_>) = match request.known_method()? {
+        Method::ToolsCall => ("name", |name| Thing::Tool(name)),
+        Method::PromptsGet => ("name", |name| Thing::Prompt(name)),
+        Method::ResourcesRead => ("uri", |uri| Thing::Resource(uri)),
+        _ => return None,
+    };
+    let name = request.param_text(param)?;
+    let thing = thing(&name);
+    let candidate = candidates(&inbound.view, thing).into_iter().next()?;
+    let decision = decide(
+        &inbound.client.caller,
+        inbound.view.rules(),
+        &candidate.action(kind_of(thing)),
+        Circumstances::Listing,
+    );
+    match decision {
+        Decision::Deny(reason) => Some((candidate.server, candidate.original, reason)),
+        _ => None,
+    }
+}
+
+fn candidates(view: &View, thing: Thing<'_>) -> Vec<Candidate<Server>> {
+    match thing {
+        Thing::Tool(name) => view.candidates(ListKind::Tools, name),
+        Thing::Prompt(name) => view.candidates(ListKind::Prompts, name),
+        Thing::Resource(uri) => view.readers(uri),
+    }
+}
+
+fn shows(caller: &Caller, view: &View, action: &Action<'_>) -> bool {
+    decide(caller, view.rules(), action, Circumstances::Listing).is_shown()
+}
+
+fn kind_of(thing: Thing<'_>) -> Kind {
+    match thing {
+        Thing::Tool(_) => Kind::Call,
+        Thing::Prompt(_) => Kind::Get,
+        Thing::Resource(_) => Kind::Read,
+    }
+}

@@ -1,0 +1,101 @@
+//! What records say of a request: who, and what for.
+
+use std::{borrow::Cow, net::IpAddr};
+
+use gatepost_audit::{Event, Log, What, Who};
+use gatepost_policy::{Action, Principal};
+use gatepost_protocol::json::{self, Span};
+
+use crate::{
+    inbound::Inbound,
+    upstream::{CredentialKind, SecretUse},
+};
+
+/// The texts of a request that its records quote.
+pub(super) struct Account<'a> {
+    inbound: &'a Inbound,
+    endpoint: Cow<'a, str>,
+    client: Option<Cow<'a, str>>,
+    version: Option<Cow<'a, str>>,
+    address: Option<String>,
+    name: Option<Cow<'a, str>>,
+}
+
+impl<'a> Account<'a> {
+    pub(super) fn of(inbound: &'a Inbound) -> Self {
+        let info: &[u8] = inbound.client.info.as_deref().unwrap_or_default();
+        let members = json::object(info, Span::all(info)).ok();
+        let member = |name| {
+            let members = members.as_ref()?;
+            json::text(info, members.get(info, name)?)
+        };
+        let target = inbound
+            .request
+            .known_method()
+            .and_then(|method| method.facts().target)
+            .map(gatepost_protocol::method::Target::param)
+            .filter(|param| *param != "taskId");
+        Self {
+            endpoint: inbound.endpoint().url_path().into(),
+            client: member("name"),
+            version: member("version"),
+            address: inbound.address().as_ref().map(IpAddr::to_string),
+            name: target.and_then(|param| inbound.request.param_text(param)),
+            inbound,
+        }
+    }
+
+    pub(super) fn who(&self) -> Who<'_> {
+        Who {
+            client: self.client.as_deref(),
+            version: self.version.as_deref(),
+            address: self.address.as_deref(),
+            ..who(self.inbound.client.principal())
+        }
+    }
+
+    pub(super) fn what<'b>(&'b self, action: Option<&Action<'b>>) -> What<'b> {
+        let name = self.name.as_deref();
+        What {
+            endpoint: Some(&self.endpoint),
+            method: Some(self.inbound.request.method()),
+            server: action.map(|action| action.server),
+            name,
+            original: action.map(|action| action.name).filter(|own| Some(*own) != name),
+            effect: action.map(|action| action.effect.effect),
+        }
+    }
+}
+
+pub(super) fn who(principal: &Principal) -> Who<'_> {
+    Who {
+        issuer: Some(principal.issuer()),
+        subject: Some(principal.subject()),
+        tenant: principal.tenant(),
+        ..Who::default()
+    }
+}
+
+/// The trace id of a request with a W3C trace context (`00-<32 digits>-<16 digits>-<2 digits>`).
+pub(super) fn trace_id(inbound: &Inbound) -> Option<&str> {
+    let id = inbound.trace().parent()?.get(3..35)?;
+    id.bytes().all(|byte| byte.is_ascii_hexdigit()).then_some(id)
+}
+
+/// Puts every use of a secret on record.
+pub(crate) struct Uses(pub(crate) Log);
+
+impl SecretUse for Uses {
+    fn used(&self, server: &str, kind: CredentialKind, principal: Option<&Principal>, name: Option<&str>) {
+        let written = self.0.event(&Event::CredentialUsed {
+            server,
+            kind: kind.as_str(),
+            name,
+            who: principal.map(who).unwrap_or_default(),
+            call: None,
+        });
+        if let Err(unwritten) = written {
+            tracing::error!(target: "gatepost::audit", %unwritten, server, "the use of a secret could not be recorded");
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Refusals on record: what an auditor should see of them, which is more than their callers are told.
+
+use gatepost_audit::{By, Denial, What, Who};
+use gatepost_policy::Action;
+
+use super::account::{Account, trace_id, who};
+use crate::{
+    explain,
+    gate::Gate,
+    identify::Identified,
+    inbound::{Arrival, Inbound},
+    refusal::Refusal,
+    respond::{About, render},
+};
+
+/// Records the refusal of a request that was read, if it is a denial: by rules, limits, or because its target is not for
+/// this caller.
+#[cold]
+pub(crate) fn denied(gate: &Gate, inbound: &Inbound, refusal: &Refusal) {
+    let unknown = matches!(refusal, Refusal::UnknownName { .. } | Refusal::UnknownResource(_));
+    if !unknown && !is_denial(refusal) {
+        return;
+    }
+    let hidden = unknown.then(|| explain::why_hidden(inbound)).flatten();
+    let reason = match &hidden {
+        Some((server, original, reason)) => {
+            let principal = inbound.client.principal();
+            tracing::info!(target: "gatepost::denied", %principal, server = &**server.name(), name = &**original, %reason);
+            reason.to_string()
+        }
+        // Nobody has a thing of that name: a mistake, and no denial.
+        None if unknown => return,
+        None => refusal.to_string(),
+    };
+    let Some(log) = &gate.audit else { return };
+    let account = Account::of(inbound);
+    let action = hidden.as_ref().map(|(server, original, _)| Action {
+        kind: gatepost_policy::Kind::Call,
+        server: server.name(),
+        name: original,
+        effect: gatepost_policy::Classified::UNKNOWN,
+    });
+    let what = What {
+        effect: None,
+        ..account.what(action.as_ref())
+    };
+    let about = About {
+        id: None,
+        era: Some(inbound.client.era()),
+    };
+    write(
+        log,
+        &Denial {
+            who: account.who(),
+            what,
+            status: render(refusal, &about).0.as_u16(),
+            reason: &reason,
+            by: By::default(),
+            hidden: hidden.is_some(),
+            arguments: inbound.request.param_raw("arguments").unwrap_or_default(),
+            request: inbound.request.id().bytes(),
+            trace: trace_id(inbound),
+        },
+    );
+}
+
+/// Records the refusal of a message that was not read, by whoever it claims to be from.
+#[cold]
+pub(crate) fn turned_away(gate: &Gate, arrival: &Arrival, caller: Option<&Identified>, refusal: &Refusal) {
+    let Some(log) = &gate.audit else { return };
+    // Who tries keys without end fills /metrics and not the disk.
+    let endless = matches!(refusal, Refusal::Limited { exceeded, .. } if exceeded.index.is_none());
+    if endless || !is_denial(refusal) {
+        return;
+    }
+    let address = arrival.address.map(|address| address.to_string());
+    let endpoint = arrival.endpoint.url_path();
+    let reason = match refusal {
+        Refusal::Unidentified(unidentified) => unidentified.refusal().reason().to_owned(),
+        other => other.to_string(),
+    };
+    write(
+        log,
+        &Denial {
+            who: Who {
+                address: address.as_deref(),
+                ..caller.map(|caller| who(caller.principal())).unwrap_or_default()
+            },
+            what: What {
+                endpoint: Some(&endpoint),
+                ..What::default()
+            },
+            status: render(refusal, &About::default()).0.as_u16(),
+            reason: &reason,
+            ..Denial::default()
+        },
+    );
+}
+
+fn is_denial(refusal: &Refusal) -> bool {
+    matches!(
+        refusal,
+        Refusal::Unidentified(_)
+            | Refusal::NoEndpoint(_)
+            | Refusal::Denied { .. }
+            | Refusal::Scopes { .. }
+            | Refusal::Limited { .. }
+    )
+}
+
+/// It is refused whether that can be written or not.
+fn write(log: &gatepost_audit::Log, denial: &Denial<'_>) {
+    if let Err(unwritten) = log.denial(denial) {
+        tracing::error!(target: "gatepost::audit", %unwritten, "a denial could not be recorded");
+    }
+}
