@@ -32,7 +32,6 @@ impl Caller {
 mod tests {
     use std::sync::Arc;
 
-    use super::*;
     use crate::{Access, Facts, Method, Pattern, Principal, RoleSettings, RuleSettings, Rules};
 
     #[track_caller]

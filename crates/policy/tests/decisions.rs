@@ -1,6 +1,13 @@
 //! Every decision that the files in `decisions/` pin: one file for each topic, with the rules, the callers, and what is
 //! said of each action, word for word. Every difference is printed.
 
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
 use std::{collections::BTreeMap, fmt::Write, path::Path, sync::Arc};
 
 use gatepost_policy::{
@@ -149,7 +156,7 @@ fn shared(names: Vec<String>) -> Vec<Arc<str>> {
     names.into_iter().map(Into::into).collect()
 }
 
-fn patterns(texts: Vec<String>) -> Vec<Pattern> {
+fn patterns(texts: &[String]) -> Vec<Pattern> {
     texts.iter().map(|text| Pattern::new(text).unwrap()).collect()
 }
 
@@ -165,8 +172,8 @@ impl From<Role> for RoleSettings {
         });
         Self {
             name: role.name.into(),
-            allow: patterns(role.allow),
-            deny: patterns(role.deny),
+            allow: patterns(&role.allow),
+            deny: patterns(&role.deny),
             access: access(&role.access),
             scopes: shared(role.scopes),
             when,
@@ -190,8 +197,8 @@ impl From<View> for ViewRules {
     fn from(view: View) -> Self {
         Self {
             selection: Selection {
-                include: view.include.map(patterns),
-                exclude: patterns(view.exclude),
+                include: view.include.as_deref().map(patterns),
+                exclude: patterns(&view.exclude),
             },
             access: access(&view.access),
             roles: view.roles.map(shared),

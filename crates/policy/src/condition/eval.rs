@@ -144,7 +144,7 @@ impl<'a> Machine<'a> {
             Node::Call(function, arguments) => match &**arguments {
                 [one] => {
                     let one = self.known(one)?;
-                    self.call(at, *function, one)
+                    self.call(at, *function, &one)
                 }
                 [one, other] => {
                     let (one, other) = self.both(one, other)?;

@@ -14,24 +14,24 @@ use super::{
 
 impl<'a> Machine<'a> {
     /// A function of one argument.
-    pub(super) fn call(&mut self, at: u32, function: Function, of: Value<'a>) -> Answer<'a> {
-        if let Value::Text(text) = &of {
+    pub(super) fn call(&mut self, at: u32, function: Function, of: &Value<'a>) -> Answer<'a> {
+        if let Value::Text(text) = of {
             self.fuel.read(text.len())?;
         }
         let result = match function {
-            Function::Size => return self.size(at, &of),
-            Function::Bool => to_bool(&of),
-            Function::Int => to_int(&of),
-            Function::Uint => to_uint(&of),
-            Function::Double => to_double(&of),
-            Function::Text => to_text(&of),
-            Function::Bytes => to_bytes(&of),
-            Function::Timestamp => to_timestamp(&of),
-            Function::Duration => to_duration(&of),
+            Function::Size => return self.size(at, of),
+            Function::Bool => to_bool(of),
+            Function::Int => to_int(of),
+            Function::Uint => to_uint(of),
+            Function::Double => to_double(of),
+            Function::Text => to_text(of),
+            Function::Bytes => to_bytes(of),
+            Function::Timestamp => to_timestamp(of),
+            Function::Duration => to_duration(of),
             Function::Contains | Function::StartsWith | Function::EndsWith => Err(Trouble::Overload),
         };
         result.map_err(|trouble| match trouble {
-            Trouble::Overload => no_overload(at, function.name(), &of, None),
+            Trouble::Overload => no_overload(at, function.name(), of, None),
             Trouble::Conversion => Stop::failed(at, FailureCause::Conversion(function.name())),
             Trouble::Overflow => Stop::failed(at, FailureCause::Overflow),
         })

@@ -250,6 +250,7 @@ fn starts_with_digit(text: &str) -> bool {
 }
 
 /// The letters before a string.
+#[derive(Clone, Copy)]
 struct Prefix {
     letters: usize,
     raw: bool,

@@ -336,8 +336,8 @@ impl<'t> Parser<'t> {
 
     fn name(&mut self, at: usize, name: &'t str) -> Parse<Expr> {
         match name {
-            "true" | "false" => return self.node(at, Node::Literal(Literal::Bool(name == "true"))),
-            "null" => return self.node(at, Node::Literal(Literal::Null)),
+            "true" | "false" => self.node(at, Node::Literal(Literal::Bool(name == "true"))),
+            "null" => self.node(at, Node::Literal(Literal::Null)),
             _ if self.sees("(") => {
                 self.advance()?;
                 self.global(at, name)
