@@ -1,14 +1,18 @@
 //! `gatepost credentials`: the tokens that principals have with servers, which the gate presents on their behalf.
 
-use std::io::{self, IsTerminal, Read};
+use std::{
+    io::{self, IsTerminal, Read},
+    sync::Arc,
+};
 
 use gatepost_config::{Config, Credential, Server};
 use gatepost_policy::Principal;
 use gatepost_store::{KEY_ISSUER, Kept, Slot, Store, Token};
 use serde_json::{Value, json};
+use signal_hook::consts::SIGINT;
 use zeroize::Zeroizing;
 
-use super::keys::{broken, day, existing, moment, now, one_line, unknown};
+use super::keys::{day, existing, moment, now, one_line, unknown};
 use crate::{
     configuration::ConfigArgs,
     exit,
@@ -102,7 +106,7 @@ fn set(args: &Set) -> Result<(), Failure> {
     let config = args.config.source().load()?;
     let place = &args.place;
     let server = known_server(&place.server, &config)?;
-    let store = Store::open(&config.data_dir, &config.sealing_keys).map_err(broken)?;
+    let store = Store::open(&config.data_dir, &config.sealing_keys)?;
     let principal = principal(place, &config, &store)?;
     let token = read_token(&format!("Token of {principal} for {}: ", server.name))?;
     let slot = Slot {
@@ -110,7 +114,7 @@ fn set(args: &Set) -> Result<(), Failure> {
         principal: &principal,
         name: &place.name,
     };
-    let replaced = store.credentials.set(slot, &token, now()).map_err(broken)?;
+    let replaced = store.credentials.set(slot, &token, now())?;
     let done = if replaced { "replaced" } else { "kept" };
     output::words(&format!(
         "The token of {principal} for the server {} is {done}.\n",
@@ -144,7 +148,7 @@ fn principal(place: &Place, config: &Config, store: &Store) -> Result<Principal,
     let wrong = |message: String, remedy: &str| Err(Failure::new(message, remedy).code(exit::USAGE));
     let who = place.principal.as_str();
     if let Some(id) = who.strip_prefix(KEY) {
-        let Some(key) = store.keys.find(id).map_err(broken)? else {
+        let Some(key) = store.keys.find(id)? else {
             let message = format!("there is no API key {}", gatepost_policy::Printable(id));
             return wrong(message, "`gatepost keys list` shows the ids");
         };
@@ -225,7 +229,13 @@ fn read_token(prompt: &str) -> Result<Token, Failure> {
         )
     };
     let mut text = if io::stdin().is_terminal() {
-        Zeroizing::new(rpassword::prompt_password(prompt).map_err(unread)?)
+        match typed(prompt) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                return Err(Failure::Said(exit::INTERRUPTED));
+            }
+            Err(error) => return Err(unread(error)),
+        }
     } else {
         let mut text = Zeroizing::new(String::new());
         io::stdin()
@@ -247,10 +257,19 @@ fn read_token(prompt: &str) -> Result<Token, Failure> {
     })
 }
 
+/// Asks on the terminal. A Ctrl-C meanwhile is an answer and not a sudden end, which would leave a terminal that shows nothing
+/// of what is typed.
+fn typed(prompt: &str) -> io::Result<Zeroizing<String>> {
+    let handled = signal_hook::flag::register(SIGINT, Arc::default())?;
+    let text = rpassword::prompt_password(prompt);
+    signal_hook::low_level::unregister(handled);
+    text.map(Zeroizing::new)
+}
+
 fn list(args: &List) -> Result<(), Failure> {
     let config = args.config.source().load()?;
     let kept = match existing(&config)? {
-        Some(store) => store.credentials.list().map_err(broken)?,
+        Some(store) => store.credentials.list()?,
         None => Vec::new(),
     };
     let text = if args.json {
@@ -330,7 +349,7 @@ fn remove(args: &Remove) -> Result<(), Failure> {
         )
     };
     let store = existing(&config)?.ok_or_else(none)?;
-    let kept = store.credentials.list().map_err(broken)?;
+    let kept = store.credentials.list()?;
     let mut meant = kept.iter().filter(|one| place.means(one));
     let one = meant.next().ok_or_else(none)?;
     let others = meant.count();
@@ -346,7 +365,7 @@ fn remove(args: &Remove) -> Result<(), Failure> {
         principal: &one.principal,
         name: &one.name,
     };
-    store.credentials.remove(slot).map_err(broken)?;
+    store.credentials.remove(slot)?;
     output::words(&format!(
         "The token of {} for the server {} is deleted.\n",
         one.principal, one.server

@@ -104,8 +104,8 @@ fn create(args: &Create) -> Result<(), Failure> {
         name: args.name.as_deref().map(Into::into),
         expires: args.expires.end(now)?,
     };
-    let store = Store::open(&config.data_dir, &config.sealing_keys).map_err(broken)?;
-    let (key, stored) = create_key(&*store.keys, settings, now).map_err(broken)?;
+    let store = Store::open(&config.data_dir, &config.sealing_keys)?;
+    let (key, stored) = create_key(&*store.keys, settings, now)?;
     let record = &stored.record;
     let text = if args.json {
         let mut made = described(&stored, now);
@@ -191,7 +191,7 @@ pub(super) fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'
 fn list(args: &List) -> Result<(), Failure> {
     let config = args.config.source().load()?;
     let keys = match existing(&config)? {
-        Some(store) => store.keys.list().map_err(broken)?,
+        Some(store) => store.keys.list()?,
         None => Vec::new(),
     };
     let text = if args.json {
@@ -208,9 +208,7 @@ pub(super) fn existing(config: &Config) -> Result<Option<Store>, Failure> {
     if !config.data_dir.join(FILE).exists() {
         return Ok(None);
     }
-    Store::open(&config.data_dir, &config.sealing_keys)
-        .map(Some)
-        .map_err(broken)
+    Ok(Some(Store::open(&config.data_dir, &config.sealing_keys)?))
 }
 
 fn as_text(keys: &[StoredKey], now: UnixSeconds) -> String {
@@ -277,7 +275,7 @@ fn revoke(args: &Revoke) -> Result<(), Failure> {
     let config = args.config.source().load()?;
     let id = id_of(&args.id)?;
     let revoked = match existing(&config)? {
-        Some(store) => store.keys.revoke(id, now()).map_err(broken)?,
+        Some(store) => store.keys.revoke(id, now())?,
         None => Revoked::Unknown,
     };
     match revoked {
@@ -385,8 +383,10 @@ pub(super) fn day(seconds: UnixSeconds) -> String {
 }
 
 /// The store's messages say themselves what to do.
-pub(super) fn broken(error: StoreError) -> Failure {
-    Failure::new(error.to_string(), "")
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::new(error.to_string(), "")
+    }
 }
 
 #[cfg(test)]
