@@ -10,6 +10,7 @@ use crate::rig::{
 };
 
 mod attacks;
+mod reload;
 mod said;
 
 fn facts(rig: &Rig, token: &str) -> Facts {
