@@ -29,6 +29,7 @@ use crate::{
     line::{self, Run},
     record::Fields,
     signing::Signer,
+    sink::Cursor,
 };
 
 /// The log cannot be written, so what was to be recorded is not. With `on_failure: deny` the call must not be made; if it has
@@ -114,6 +115,8 @@ pub(crate) struct Engine {
     lost: AtomicU64,
     /// What sinks still have to read.
     pub(crate) holds: Mutex<Vec<Hold>>,
+    /// Where the log ended when it was opened: there a sink begins that is new.
+    pub(crate) began: Cursor,
 }
 
 pub(crate) struct State {
@@ -220,6 +223,14 @@ impl Engine {
         position: Position,
     ) -> Self {
         let written = position.next - 1;
+        let began = Cursor {
+            log: log.clone(),
+            seq: written,
+            segment: position.first,
+            offset: position.length,
+            attempted: 0,
+            attempts: 0,
+        };
         let state = State {
             next: position.next,
             hash: position.hash,
@@ -256,6 +267,7 @@ impl Engine {
             published: watch::Sender::new(Published { written, urgent: 0 }),
             lost: AtomicU64::new(0),
             holds: Mutex::new(Vec::new()),
+            began,
         }
     }
 
@@ -415,6 +427,18 @@ impl Engine {
         write(&mut fields);
         fields.end();
         self.append(state, &body, true)
+    }
+
+    /// Puts one of the log's own records into the file, if that can be written at all.
+    pub(crate) fn say(&self, kind: &str, write: impl FnOnce(&mut Fields<'_>)) {
+        let mut state = self.lock();
+        if state.trouble.is_none() && state.closing == Closing::No {
+            self.append_own(&mut state, kind, |fields| {
+                write(fields);
+                self.signed_by(fields);
+            });
+            drop(self.settle(state));
+        }
     }
 
     /// Writes the buffer as one group. The caller has seen that nobody is writing.

@@ -22,6 +22,7 @@ mod record;
 mod segment;
 mod settings;
 mod signing;
+mod sink;
 mod verify;
 
 pub use chain::Hash;
@@ -33,4 +34,5 @@ pub use query::{Entry, Filter, Record, RecordedDecision, RecordedWhat, RecordedW
 pub use record::{By, Denial, Digest, End, Event, Intent, Outcome, What, Who};
 pub use settings::{Kept, Settings, folder};
 pub use signing::{BadPublicKey, PublicKey};
+pub use sink::{SinkHealth, Sinks};
 pub use verify::{Fault, FaultKind, Known, Passed, Report, verify};

@@ -186,7 +186,6 @@ impl Log {
         open.end();
     }
 
-    #[cfg(test)]
     pub(crate) fn engine(&self) -> &Arc<Engine> {
         &self.0.engine
     }
