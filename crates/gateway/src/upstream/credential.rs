@@ -17,7 +17,7 @@ use base64::{
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
 use gatepost_config::{Credential, Secret, Server};
-use gatepost_policy::{Caller, Method, Principal, Printable};
+use gatepost_policy::{Caller, KEY_ISSUER, Method, Principal, Printable};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::{CallError, Cause, Context};
@@ -431,9 +431,8 @@ impl Credentials {
         }
         if stored {
             ways.push(format!(
-                "have its operator run `gatepost credentials set --server {} --principal '{}'`",
-                self.server,
-                Printable(asker.principal().subject())
+                "have its operator run `{}`",
+                self.setting(asker.principal())
             ));
         }
         self.missing(format!(
@@ -441,6 +440,25 @@ impl Credentials {
             asker.principal(),
             ways.join(", or ")
         ))
+    }
+
+    /// The command that stores a token for `principal`.
+    fn setting(&self, principal: &Principal) -> String {
+        let server = &self.server;
+        let mut command = format!("gatepost credentials set --server {server} --principal ");
+        let quoted = |text: &str| format!("'{}'", Printable(text));
+        if principal.is_local() {
+            command.push_str("local");
+        } else if principal.issuer() == KEY_ISSUER {
+            command.push_str(&format!("key:{}", Printable(principal.subject())));
+        } else {
+            let issuer = quoted(principal.issuer());
+            command.push_str(&format!("{} --issuer {issuer}", quoted(principal.subject())));
+        }
+        if let Some(tenant) = principal.tenant().filter(|_| principal.issuer() != KEY_ISSUER) {
+            command.push_str(&format!(" --tenant {}", quoted(tenant)));
+        }
+        command
     }
 
     fn missing(&self, why: String) -> CallError {

@@ -358,7 +358,7 @@ async fn without_a_credential_nothing_is_sent() {
     assert_eq!(
         error.to_string(),
         "server `s` was not asked: there is no credential for nobody of https://id: call with a token whose `aud` has \
-         `https://crm` too, or have its operator run `gatepost credentials set --server s --principal 'nobody'`"
+         `https://crm` too, or have its operator run `gatepost credentials set --server s --principal 'nobody' --issuer 'https://id'`"
     );
     // Nor does the gate ask in its own name.
     assert!(matches!(
