@@ -1,5 +1,6 @@
 //! The command line: which commands there are. Each has a file of its own.
 
+mod audit;
 mod call;
 mod check;
 mod completions;
@@ -40,6 +41,7 @@ enum Command {
     Call(call::Args),
     Read(read::Args),
     Prompt(prompt::Args),
+    Audit(audit::Args),
     Keys(keys::Args),
     Credentials(credentials::Args),
     Import(import::Args),
@@ -58,6 +60,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Call(args) => call::run(&args),
         Command::Read(args) => read::run(&args),
         Command::Prompt(args) => prompt::run(&args),
+        Command::Audit(args) => audit::run(&args),
         Command::Keys(args) => keys::run(&args),
         Command::Credentials(args) => credentials::run(&args),
         Command::Import(args) => import::run(&args),
