@@ -51,6 +51,8 @@ pub(crate) struct Options {
 pub(crate) struct Endpoint {
     pub(crate) address: SocketAddr,
     pub(crate) path: String,
+    /// The API key that it wants to see.
+    pub(crate) key: Option<String>,
 }
 
 impl Endpoint {
@@ -69,6 +71,7 @@ impl Endpoint {
         Ok(Self {
             address,
             path: path.to_owned(),
+            key: None,
         })
     }
 
@@ -77,6 +80,7 @@ impl Endpoint {
         Self {
             address: self.address,
             path: path.to_owned(),
+            key: self.key.clone(),
         }
     }
 }
@@ -242,6 +246,7 @@ impl Connection {
             ask,
             session,
         )
+        .with_key(self.endpoint.key.as_deref())
     }
 
     /// Does what comes before the first call: nothing for a modern client, the handshake for a legacy one.
@@ -377,6 +382,7 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = Endpoint {
             address: listener.local_addr().unwrap(),
+            key: None,
             path: "/mcp".to_owned(),
         };
         tokio::spawn(async move {

@@ -70,9 +70,11 @@ const fn eras(key: &'static str, title: &'static str, client: Era, backend: Era)
 }
 
 /// Everything that is driven, in order.
-pub(crate) const SCENARIOS: [Scenario; 9] = [
+pub(crate) const SCENARIOS: [Scenario; 11] = [
     modern("call-1", "tools/call, 1 connection", Work::Call, 10, 1),
     modern("call-32", "tools/call, 32 connections", Work::Call, 10, 32),
+    modern("call-16", "tools/call, 16 connections", Work::Call, 10, 16),
+    modern("call-64", "tools/call, 64 connections", Work::Call, 10, 64),
     modern("call-256", "tools/call, 256 connections", Work::Call, 10, 256),
     modern(
         "stream-32",
@@ -118,7 +120,16 @@ pub(crate) const SCENARIOS: [Scenario; 9] = [
 impl Scenario {
     /// Whether `target` can do this at all: only a gate translates between eras.
     pub(crate) fn suits(&self, target: Target) -> bool {
-        self.client == self.backend || target.is_gatepost()
+        let synced = matches!(self.key, "call-16" | "call-64");
+        let eras = self.client == self.backend || target.is_gatepost();
+        let all = Era::Modern == self.client && Era::Modern == self.backend && self.work == Work::Call;
+        match target {
+            // How many share one wait for the disk is what matters there.
+            Target::GatepostSynced => synced,
+            Target::GatepostGuarded => all && !synced,
+            Target::Nginx => eras,
+            _ => eras && !synced,
+        }
     }
 }
 

@@ -92,7 +92,12 @@ impl Report {
     /// The aims that this run can judge.
     pub(crate) fn aims(&self) -> Vec<Aim> {
         let mut aims = Vec::new();
-        let gates = [Target::GatepostServer, Target::GatepostAll, Target::GatepostView];
+        let gates = [
+            Target::GatepostServer,
+            Target::GatepostAll,
+            Target::GatepostView,
+            Target::GatepostGuarded,
+        ];
         for gate in gates {
             for (key, work, at_most) in [
                 ("call-32", "CPU per tools/call", 1.5),
@@ -108,6 +113,9 @@ impl Report {
                     });
                 }
             }
+            if gate == Target::GatepostGuarded {
+                continue;
+            }
             let p50 = |target| self.figure("call-1", target, |sample| sample.counted.p50_us);
             if let (Some(ours), Some(direct)) = (p50(gate), p50(Target::Direct)) {
                 let what = format!("p50 added at 1 connection, {}", gate.label());
@@ -116,6 +124,17 @@ impl Report {
                     at_most: 90.0,
                     unit: "us",
                     found: ours - direct,
+                });
+            }
+        }
+        for (key, callers) in [("call-16", 16), ("call-64", 64)] {
+            if let Some(each_second) = self.figure(key, Target::GatepostSynced, |sample| sample.per_second) {
+                // 5,000 calls a second, written so that less is better.
+                aims.push(Aim {
+                    what: format!("time for each of {callers} callers' calls together, audit synced"),
+                    at_most: 200.0,
+                    unit: "us",
+                    found: 1e6 / each_second,
                 });
             }
         }

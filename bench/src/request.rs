@@ -82,6 +82,22 @@ impl Request {
         }
     }
 
+    /// The same, presenting an API key.
+    #[must_use]
+    pub(crate) fn with_key(mut self, key: Option<&str>) -> Self {
+        let Some(key) = key else { return self };
+        let header = format!("Authorization: Bearer {key}\r\n");
+        // Behind the request line.
+        let at = self
+            .bytes
+            .windows(2)
+            .position(|pair| pair == b"\r\n")
+            .map_or(0, |end| end + 2);
+        self.bytes.splice(at..at, header.bytes());
+        self.id_at += header.len();
+        self
+    }
+
     /// The bytes to write, under an id that this connection has not used.
     pub(crate) fn next(&mut self) -> &[u8] {
         self.id += 1;
@@ -143,6 +159,15 @@ mod tests {
             "{}",
             json.to_string().len()
         );
+    }
+
+    #[test]
+    fn a_key_goes_into_the_head_and_the_body_stays() {
+        let plain = Request::new(Era::Modern, "h:1", "/mcp", Ask::Call("echo"), None);
+        let mut keyed = plain.clone().with_key(Some("gp_x"));
+        let bytes = keyed.next().to_vec();
+        assert!(String::from_utf8_lossy(&bytes).contains("\r\nAuthorization: Bearer gp_x\r\n"));
+        assert_eq!(body(&bytes)["id"].to_string().as_bytes(), keyed.id_digits());
     }
 
     #[test]

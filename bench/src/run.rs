@@ -16,7 +16,7 @@ use crate::machine::{self, Cores, Memory};
 use crate::measure::{SCENARIOS, Samples, Scenario, sample};
 use crate::report::{Report, Sessions, StartUps};
 use crate::request::Ask;
-use crate::target::{Process, StartUp, Starter, Target, first_answers};
+use crate::target::{Guard, Process, StartUp, Starter, Target, first_answers};
 
 /// What to measure, for how long.
 #[derive(Debug, Args)]
@@ -26,7 +26,7 @@ pub(crate) struct Options {
         long,
         value_enum,
         value_delimiter = ',',
-        default_value = "direct,nginx,nginx-streaming,gatepost-server,gatepost-all,gatepost-view"
+        default_value = "direct,nginx,nginx-streaming,gatepost-server,gatepost-all,gatepost-view,gatepost-guarded,gatepost-synced"
     )]
     targets: Vec<Target>,
     /// Only scenarios whose key contains this (call-32, list-1000, legacy, sessions, start-up …).
@@ -94,8 +94,8 @@ struct Stand {
     direct: BTreeMap<bool, Process>,
     /// By (legacy backend, buffered).
     nginx: BTreeMap<(bool, bool), Process>,
-    /// By (legacy backend, tools).
-    gates: BTreeMap<(bool, usize), Process>,
+    /// By (legacy backend, tools, what is switched on).
+    gates: BTreeMap<(bool, usize, Guard), Process>,
     /// By legacy; behind everything but `direct`.
     backends: BTreeMap<bool, Process>,
 }
@@ -140,9 +140,14 @@ impl Stand {
                 }
             }
             _ => {
-                let key = (legacy, scenario.tools);
+                let guard = target.guard();
+                let key = (legacy, scenario.tools, guard);
                 if let Entry::Vacant(place) = self.gates.entry(key) {
-                    let mut process = starter.gatepost(&behind(backend, scenario.tools), None)?;
+                    let mut process = if guard == Guard::None {
+                        starter.gatepost(&behind(backend, scenario.tools), None)?
+                    } else {
+                        starter.guarded(&backend.endpoint, guard)?
+                    };
                     first_answers(&mut process, target, target.gate_path(), begun).await?;
                     place.insert(process);
                 }
@@ -161,7 +166,7 @@ impl Stand {
                 path_of(scenario.tools),
             ),
             _ => (
-                self.gates.get(&(legacy, scenario.tools)),
+                self.gates.get(&(legacy, scenario.tools, target.guard())),
                 target.gate_path().to_owned(),
             ),
         };
@@ -304,8 +309,12 @@ fn memories(stand: &Stand, targets: &[Target]) -> Result<BTreeMap<&'static str, 
             found.insert(name, machine::memory(process.id())?);
         }
     }
-    for (tools, name) in [(10, "gatepost"), (1_000, "gatepost, 1,000 tools")] {
-        if let Some(process) = stand.gates.get(&(false, tools)) {
+    for (tools, guard, name) in [
+        (10, Guard::None, "gatepost"),
+        (1_000, Guard::None, "gatepost, 1,000 tools"),
+        (10, Guard::Batch, "gatepost, guarded, 1,000 tools of 50 servers"),
+    ] {
+        if let Some(process) = stand.gates.get(&(false, tools, guard)) {
             found.insert(name, machine::memory(process.id())?);
         }
     }
@@ -319,7 +328,7 @@ async fn all_sessions(options: &Options, starter: &Starter, stand: &Stand) -> Re
         .targets
         .iter()
         .copied()
-        .filter(|target| target.is_gatepost())
+        .filter(|target| target.is_gatepost() && target.guard() == Guard::None)
     {
         for era in [Era::Modern, Era::Legacy] {
             say(&format!("sessions: {}, {era:?} server", target.label()));

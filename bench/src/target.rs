@@ -33,6 +33,11 @@ pub(crate) enum Target {
     GatepostAll,
     /// Gatepost, `/mcp/renamed`: a view that renames.
     GatepostView,
+    /// Gatepost with everything on: a key, roles, limits, a quota and the audit log (`batch`), `/mcp` in front of 50 servers
+    /// with 1,000 tools.
+    GatepostGuarded,
+    /// The same with `durability: sync`: every call waits for the disk, together with those that come meanwhile.
+    GatepostSynced,
 }
 
 impl Target {
@@ -45,6 +50,8 @@ impl Target {
             Self::GatepostServer => "gatepost /mcp/bench",
             Self::GatepostAll => "gatepost /mcp",
             Self::GatepostView => "gatepost /mcp/renamed",
+            Self::GatepostGuarded => "gatepost, guarded",
+            Self::GatepostSynced => "gatepost, audit synced",
         }
     }
 
@@ -52,14 +59,27 @@ impl Target {
     pub(crate) fn is_gatepost(self) -> bool {
         matches!(
             self,
-            Self::GatepostServer | Self::GatepostAll | Self::GatepostView
+            Self::GatepostServer
+                | Self::GatepostAll
+                | Self::GatepostView
+                | Self::GatepostGuarded
+                | Self::GatepostSynced
         )
+    }
+
+    /// What this gate has switched on.
+    pub(crate) fn guard(self) -> Guard {
+        match self {
+            Self::GatepostGuarded => Guard::Batch,
+            Self::GatepostSynced => Guard::Sync,
+            _ => Guard::None,
+        }
     }
 
     /// Where this target answers on a gate, if it is one.
     pub(crate) fn gate_path(self) -> &'static str {
         match self {
-            Self::GatepostAll => "/mcp",
+            Self::GatepostAll | Self::GatepostGuarded | Self::GatepostSynced => "/mcp",
             Self::GatepostView => "/mcp/renamed",
             _ => "/mcp/bench",
         }
@@ -69,11 +89,25 @@ impl Target {
     pub(crate) fn tool(self, original: &'static str) -> &'static str {
         match (self, original) {
             (Self::GatepostAll, ECHO) => "bench__echo",
+            // In the middle of the catalog.
+            (Self::GatepostGuarded | Self::GatepostSynced, ECHO) => "s24__echo",
+            (Self::GatepostGuarded | Self::GatepostSynced, STREAM) => "s24__stream",
             (Self::GatepostView, ECHO) => "speak",
             (Self::GatepostAll | Self::GatepostView, STREAM) => "bench__stream",
             _ => original,
         }
     }
+}
+
+/// What a gate has switched on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Guard {
+    /// What it switches on by itself.
+    None,
+    /// A key, roles, limits, a quota and the audit log.
+    Batch,
+    /// The same, with the audit log on the disk before each call.
+    Sync,
 }
 
 /// A process of ours, ended when it is dropped.
@@ -177,6 +211,20 @@ impl Starter {
 
     /// Gatepost with everything it switches on by default, in front of one server.
     pub(crate) fn gatepost(&self, backend: &Endpoint, home: Option<TempDir>) -> Result<Process> {
+        let servers = format!(
+            "servers: {{ bench: {{ url: \"http://{}{}\" }} }}\n\
+             views: {{ renamed: {{ include: [\"*\"], rename: {{ bench__echo: speak }} }} }}\n",
+            backend.address, backend.path,
+        );
+        self.gate(&servers, false, home)
+    }
+
+    /// Gatepost with a key, roles, limits, a quota and the audit log, in front of 50 servers with 20 tools each.
+    pub(crate) fn guarded(&self, backend: &Endpoint, guard: Guard) -> Result<Process> {
+        self.gate(&guarded_configuration(backend, guard), true, None)
+    }
+
+    fn gate(&self, rest: &str, with_key: bool, home: Option<TempDir>) -> Result<Process> {
         ensure!(
             self.gatepost.is_file(),
             "{} is missing: build it with `cargo build --release`, or leave it out with `--targets direct,nginx`",
@@ -185,16 +233,12 @@ impl Starter {
         let home = home.map_or_else(TempDir::new, Ok)?;
         let port = free_port()?;
         let configuration = format!(
-            "listen: 127.0.0.1:{port}\n\
-             data_dir: {}\n\
-             servers: {{ bench: {{ url: \"http://{}{}\" }} }}\n\
-             views: {{ renamed: {{ include: [\"*\"], rename: {{ bench__echo: speak }} }} }}\n",
+            "listen: 127.0.0.1:{port}\ndata_dir: {}\n{rest}",
             home.path().join("state").display(),
-            backend.address,
-            backend.path,
         );
         let file = home.path().join("gatepost.yaml");
         std::fs::write(&file, configuration)?;
+        let key = if with_key { Some(self.key(&file)?) } else { None };
         let mut command = Command::new(&self.gatepost);
         let log = std::fs::File::create(home.path().join("log"))?;
         command
@@ -207,16 +251,63 @@ impl Starter {
         let child = spawn_on(self.cores.target, self.cores.rest, &mut command)?;
         Ok(Process {
             child,
-            endpoint: local(port),
+            endpoint: Endpoint { key, ..local(port) },
             home: Some(home),
         })
     }
+
+    /// An API key of the gate with this configuration.
+    fn key(&self, configuration: &Path) -> Result<String> {
+        let made = Command::new(&self.gatepost)
+            .args(["keys", "create", "--role", "caller", "--json", "-c"])
+            .arg(configuration)
+            .output()?;
+        ensure!(
+            made.status.success(),
+            "no API key could be made: {}",
+            String::from_utf8_lossy(&made.stderr)
+        );
+        let made: serde_json::Value = serde_json::from_slice(&made.stdout)?;
+        Ok(made["key"]
+            .as_str()
+            .context("`keys create` printed no key")?
+            .to_owned())
+    }
+}
+
+/// As many rules as a gate of some size has; none of them is ever over.
+fn guarded_configuration(backend: &Endpoint, guard: Guard) -> String {
+    let mut text = "identity: { api_keys: true }\n\
+         roles:\n\
+         \x20 reader: { allow: [\"s0*\"], access: read }\n\
+         \x20 caller: { allow: [\"s1*__*\", \"s2*__*\", \"s3*__*\", \"s4*__*\", \"s0*__*\"], deny: [\"*delete*\"], access: destructive }\n\
+         bindings: [{ role: reader, issuer: \"gatepost:key\" }]\n\
+         limits:\n\
+         \x20 - { per: ip, rate: 1000000/s }\n\
+         \x20 - { per: principal, rate: 1000000/s }\n\
+         \x20 - { per: principal, concurrency: 10000 }\n\
+         \x20 - { per: tool, match: \"s2*\", rate: 1000000/s, algorithm: sliding_window }\n\
+         quotas: [{ per: principal, calls: 1000000000000/day, bytes: 1000TiB/day }]\n"
+        .to_owned();
+    text += match guard {
+        Guard::Sync => "audit: { durability: sync }\n",
+        Guard::None | Guard::Batch => "audit: {}\n",
+    };
+    text += "servers:\n";
+    for server in 0..50 {
+        text += &format!(
+            "  s{server:02}: {{ url: \"http://{}/mcp/20\" }}\n",
+            backend.address
+        );
+    }
+    text
 }
 
 fn local(port: u16) -> Endpoint {
     Endpoint {
         address: SocketAddr::from(([127, 0, 0, 1], port)),
         path: "/mcp".to_owned(),
+        key: None,
     }
 }
 

@@ -16,7 +16,10 @@ use gatepost_config::{Config, Credential};
 use gatepost_identity::{Clock, Identity, IdentityError, Resource};
 use gatepost_policy::{Caller, Facts, RuleProblem, RuleSettings, Rules};
 use gatepost_store::{Keeper, KeyRing, Store, StoreError};
-use tokio::sync::watch;
+use tokio::{
+    sync::{oneshot, watch},
+    task::JoinHandle,
+};
 
 use crate::{
     admit::Occupancy,
@@ -69,6 +72,8 @@ pub struct Gate {
     pub(crate) identity: Option<Identity<Arc<Caller>>>,
     keys: Option<Arc<KeyRing>>,
     keeper: Mutex<Option<Keeper>>,
+    /// What saves quotas, until it is told that nothing is counted any more.
+    counting: Mutex<Option<(oneshot::Sender<()>, JoinHandle<()>)>>,
     store: Option<Store>,
     /// Keeps the request ids of two processes apart.
     pub(crate) id_seed: u64,
@@ -253,6 +258,7 @@ impl Gate {
             identity,
             keys,
             keeper: Mutex::default(),
+            counting: Mutex::default(),
             store,
             id_seed: random::<8>().map(u64::from_be_bytes)?,
             phase: AtomicU8::new(Phase::Starting as u8),
@@ -277,18 +283,20 @@ impl Gate {
         }
         if let Some(keys) = &self.keys {
             match keys.keep() {
-                Ok(keeper) => *self.keeper.lock().unwrap_or_else(PoisonError::into_inner) = Some(keeper),
+                Ok(keeper) => *lock(&self.keeper) = Some(keeper),
                 Err(error) => {
                     tracing::error!(%error, "API keys that are revoked from now on stay good until a restart");
                 }
             }
         }
         if let Some(store) = &self.store {
-            let mut stopping = self.stopping();
+            let (closing, closed) = oneshot::channel::<()>();
             let stop = async move {
-                let _ = stopping.wait_for(|stopping| *stopping).await;
+                // Either way nothing is counted any more.
+                let _ = closed.await;
             };
-            tokio::spawn(Arc::clone(&self.limits).keep(Arc::clone(&store.counters), stop));
+            let keeping = tokio::spawn(Arc::clone(&self.limits).keep(Arc::clone(&store.counters), stop));
+            *lock(&self.counting) = Some((closing, keeping));
         }
         self.phase.store(Phase::Ready as u8, Relaxed);
     }
@@ -342,13 +350,19 @@ impl Gate {
     /// Ends every server: pipes are closed, processes get `grace` and are then killed, sessions are deleted.
     pub async fn close(&self, grace: Duration) {
         let snapshot = self.snapshot();
-        let keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let keeper = lock(&self.keeper).take();
         if let Some(keeper) = keeper {
             keeper.close();
         }
         snapshot.catalog.stop();
         let stops = snapshot.servers.iter().map(|server| server.stop(grace));
         futures_util::future::join_all(stops).await;
+        let counting = lock(&self.counting).take();
+        if let Some((closing, keeping)) = counting {
+            // What was counted until now is saved, and only then is it over.
+            drop(closing);
+            let _ = keeping.await;
+        }
         if let Some(log) = self.audit.clone() {
             // It waits for the disk. Nothing can be done about a panic in it; what it had written is there.
             let _ = tokio::task::spawn_blocking(move || log.close()).await;
@@ -395,6 +409,10 @@ impl Endpoint {
     pub(crate) fn admits(&self, caller: &Caller) -> bool {
         self.catalog.admits(&self.name, caller)
     }
+}
+
+fn lock<T>(held: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    held.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn url_path(path: &str) -> String {

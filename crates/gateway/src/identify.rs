@@ -10,7 +10,7 @@ use gatepost_identity::{Refusal as NotIdentified, Resource, Ruling, Verified};
 use gatepost_policy::{Caller, Principal};
 use http::{HeaderMap, HeaderValue};
 
-use crate::{gate::Gate, inbound::Arrival, refusal::Refusal};
+use crate::{gate::Gate, inbound::Arrival, path, refusal::Refusal};
 
 /// Proof that somebody answered for this message. Only `identify` makes it.
 ///
@@ -94,15 +94,18 @@ pub(crate) async fn stranger(
     gate: &Gate,
     headers: &HeaderMap,
     address: Option<std::net::IpAddr>,
-    path: &str,
+    url_path: &str,
 ) -> Refusal {
+    if let Err(refusal) = path::arrive(gate, address) {
+        return refusal;
+    }
     if gate.identity.is_some() {
-        let resource = gate.resource(path);
+        let resource = gate.resource(url_path);
         if let Err(refusal) = credential(gate, headers, address, &resource).await {
             return refusal;
         }
     }
-    Refusal::NoEndpoint(gatepost_policy::Printable(path).to_string())
+    Refusal::NoEndpoint(gatepost_policy::Printable(url_path).to_string())
 }
 
 /// Whoever started this process and speaks to it through a pipe or from inside: it could read every secret of the

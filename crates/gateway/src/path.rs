@@ -15,7 +15,7 @@
 //! respond     any refusal on the way, in the protocol's words         → Answer
 //! ```
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
 use gatepost_protocol::{envelope::Message, version::Era};
@@ -40,14 +40,19 @@ use crate::{
     upstream::{CallError, Cause},
 };
 
+/// Somebody at this address asks for something, whatever it is and whoever they are.
+pub(crate) fn arrive(gate: &Gate, address: Option<IpAddr>) -> Result<(), Refusal> {
+    gate.limits.arrive(address).map_err(limited)
+}
+
 /// Identity and room come first: nothing of the body has been read yet.
 pub(crate) async fn enter(gate: &Gate, arrival: Arrival) -> Result<Admitted, Refused> {
     let refused = |refusal, arrival: &Arrival| {
         turned_away(gate, arrival, None, &refusal);
         unread(refusal)
     };
-    if let Err(exceeded) = gate.limits.arrive(arrival.address) {
-        return Err(refused(limited(exceeded), &arrival));
+    if let Err(refusal) = arrive(gate, arrival.address) {
+        return Err(refused(refusal, &arrival));
     }
     match identify(gate, arrival).await {
         Ok(identified) => join(gate, identified),

@@ -9,6 +9,7 @@ use gatepost_process::ShutdownSignals;
 use crate::{
     configuration::ConfigArgs,
     data_dir::{DataDir, Unavailable},
+    exit,
     failure::{Failure, finding},
     gate, logging, output,
 };
@@ -32,6 +33,17 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         .warnings
         .iter()
         .for_each(|warning| output::words(&finding("warning", warning)));
+    if config
+        .audit
+        .as_ref()
+        .is_some_and(gatepost_config::Audit::writes_to_stdout)
+    {
+        return Err(Failure::new(
+            "audit.sinks: `stdout` cannot be a sink here, because stdout carries MCP",
+            "remove that sink, or run `gatepost serve`; `gatepost audit tail` shows the log in a terminal",
+        )
+        .code(exit::CONFIGURATION));
+    }
     let modules_dir = config.data_dir.clone();
     let state = state(&mut config)?;
     gate::block_on(speak(
@@ -48,6 +60,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
 pub(crate) fn state(config: &mut Config) -> Result<DataDir, Failure> {
     match DataDir::take(&config.data_dir) {
         Ok(held) => Ok(held),
+        // A log belongs to one gate, and calls that are in none are what it is there to prevent.
+        Err(taken @ Unavailable::Taken(_)) if config.audit.is_some() => Err(taken.failure(&config.data_dir)),
         Err(Unavailable::Taken(holder)) => {
             tracing::info!(%holder, "the data directory is in use; this gate keeps nothing of its own");
             let temporary = DataDir::temporary()?;

@@ -278,7 +278,7 @@ fn says_failed(bytes: &[u8]) -> bool {
 /// How a call ended, by its complete response.
 fn end_of(message: &[u8]) -> End<'static> {
     // Nearly every answer is a plain result, and that is seen without parsing it.
-    if memmem::find(message, b"\"error\"").is_none() && memmem::find(message, b"\"isError\"").is_none() {
+    if memmem::find(message, b"\"error\"").is_none() && !says_failed(message) {
         return End::Ok;
     }
     let Ok(Message::Response(response)) = Message::parse(Bytes::copy_from_slice(message), Strictness::Server)

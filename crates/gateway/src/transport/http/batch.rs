@@ -35,10 +35,10 @@ pub(super) async fn answer(
             About::default(),
         ));
     }
-    let answers = join_all(messages.into_iter().map(|message| {
+    let answers = join_all(messages.into_iter().enumerate().map(|(at, message)| {
         let identified = admitted.identified().clone();
         async move {
-            one(gate, identified, message)
+            one(gate, identified, at, message)
                 .await
                 .unwrap_or_else(|(refusal, about)| respond::refuse(&refusal, &about))
         }
@@ -67,7 +67,16 @@ pub(super) async fn answer(
     Ok(Answer::whole(array.freeze()))
 }
 
-async fn one(gate: &Arc<Gate>, identified: Identified, message: Bytes) -> Result<Answer, Refused> {
+async fn one(
+    gate: &Arc<Gate>,
+    identified: Identified,
+    at: usize,
+    message: Bytes,
+) -> Result<Answer, Refused> {
+    // The first has arrived with the request.
+    if at > 0 {
+        path::arrive(gate, identified.arrival().address).map_err(|refusal| (refusal, About::default()))?;
+    }
     let admitted = path::join(gate, identified)?;
     // 2025-03-26 basic/lifecycle#Initialization: "MUST NOT be part of a JSON-RPC batch".
     if let Ok(Message::Request(request)) = receive::parse(message.clone())

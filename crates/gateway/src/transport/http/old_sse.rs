@@ -28,6 +28,7 @@ use crate::{
     gate::{Endpoint, Gate},
     identify::{Identified, identify, stranger},
     inbound::{Arrival, Carrier, RequestId},
+    path,
     receive::internal,
     record::turned_away,
     refusal::Refusal,
@@ -90,7 +91,8 @@ async fn stream_of(
     let path = request.uri().path();
     let rest = path.strip_prefix(PREFIX).unwrap_or_default();
     let Some(endpoint) = gate.endpoint(rest.strip_prefix('/').unwrap_or(rest)) else {
-        return Err(stranger(gate, &headers, from, path).await);
+        // By the name that one would have, so that nobody tells by it which there are.
+        return Err(stranger(gate, &headers, from, &format!("/mcp{rest}")).await);
     };
     let identified = identified(gate, arrival(gate, Arc::clone(&endpoint), headers, from)).await?;
     let connection =
@@ -121,6 +123,10 @@ async fn stream_of(
 
 /// Who asks. The stream and each message to it are admitted one by one.
 async fn identified(gate: &Gate, arrival: Arrival) -> Result<Identified, Refusal> {
+    if let Err(refusal) = path::arrive(gate, arrival.address) {
+        turned_away(gate, &arrival, None, &refusal);
+        return Err(refusal);
+    }
     let identified = identify(gate, arrival).await;
     identified.map_err(|(refusal, arrival)| {
         turned_away(gate, &arrival, None, &refusal);
