@@ -1,10 +1,12 @@
 //! The one decision: may this caller do this, through this view?
 
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
+
+use smallvec::SmallVec;
 
 use crate::{
-    Access, Caller, Ceiling, Classified, Explanation, Lack, Pattern, Printable, Reason, UnixMillis,
-    ViewRules,
+    Access, By, Caller, Ceiling, Classified, Decision, Explanation, Lack, Pattern, Reason, Scopes,
+    UnixMillis, ViewRules,
     condition::Truth,
     explain::{Finding, Silent, Trail},
     pattern::Verdict,
@@ -69,128 +71,6 @@ pub enum Circumstances<'a> {
         /// The time of the call.
         now: UnixMillis,
     },
-}
-
-/// The answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[must_use]
-pub enum Decision {
-    /// It may.
-    Allow(By),
-    /// It may with some arguments, or at some times; only in answer to [`Circumstances::Listing`].
-    Depends(By),
-    /// It may with a token of more scopes. The thing is shown.
-    NeedsScopes(Scopes),
-    /// It may not, and why.
-    Deny(Reason),
-}
-
-impl Decision {
-    /// Whether it may, now.
-    pub fn is_allowed(&self) -> bool {
-        matches!(self, Self::Allow(_))
-    }
-
-    /// Whether the caller is to know that the thing exists. In answer to [`Circumstances::Listing`]: whether it belongs in
-    /// the lists.
-    pub fn is_shown(&self) -> bool {
-        !matches!(self, Self::Deny(_))
-    }
-}
-
-/// As it is told to people: the answer and the rule that made it.
-impl fmt::Display for Decision {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Allow(by) => write!(f, "allowed: {by}"),
-            Self::Depends(by) => write!(f, "depends on arguments or time: {by}"),
-            Self::NeedsScopes(scopes) => write!(f, "needs scopes: {scopes}"),
-            Self::Deny(reason) => write!(f, "denied: {reason}"),
-        }
-    }
-}
-
-/// What allows an action.
-#[derive(Clone)]
-pub struct By {
-    /// `None`: no role is needed, because nobody can be told apart.
-    role: Option<(Arc<Role>, usize)>,
-}
-
-impl By {
-    /// The role that allows it; `None` where none is needed.
-    pub fn role(&self) -> Option<&Arc<str>> {
-        self.role.as_ref().map(|(role, _)| &role.name)
-    }
-
-    /// That role's first pattern that matches.
-    pub fn pattern(&self) -> Option<&Pattern> {
-        self.role.as_ref().and_then(|(role, at)| role.allow.get(*at))
-    }
-}
-
-impl PartialEq for By {
-    fn eq(&self, other: &Self) -> bool {
-        self.role() == other.role() && self.pattern() == other.pattern()
-    }
-}
-
-impl Eq for By {}
-
-impl fmt::Debug for By {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "By({self})")
-    }
-}
-
-impl fmt::Display for By {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.role(), self.pattern()) {
-            (Some(role), Some(pattern)) => {
-                write!(f, "the role `{}` allows `{pattern}`", Printable(role))
-            }
-            _ => f.write_str("without identities no role is needed"),
-        }
-    }
-}
-
-/// The scopes that a role asks of a token, because the token lacks at least one of them.
-#[derive(Clone)]
-pub struct Scopes {
-    role: Arc<Role>,
-}
-
-impl Scopes {
-    /// The role that would allow it.
-    pub fn role(&self) -> &Arc<str> {
-        &self.role.name
-    }
-
-    /// Every scope it needs, also those that the token holds, in the order of the configuration.
-    pub fn needed(&self) -> &Arc<[Arc<str>]> {
-        &self.role.scopes
-    }
-}
-
-impl PartialEq for Scopes {
-    fn eq(&self, other: &Self) -> bool {
-        self.role() == other.role() && self.needed() == other.needed()
-    }
-}
-
-impl Eq for Scopes {}
-
-impl fmt::Debug for Scopes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Scopes({self})")
-    }
-}
-
-impl fmt::Display for Scopes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the role `{}` needs ", Printable(self.role()))?;
-        crate::reason::listed(f, self.needed(), "and")
-    }
 }
 
 /// Decides. The only place that does: lists, calls and explanations all come here. Nothing is allocated for an answer that
@@ -309,11 +189,17 @@ fn grants(
 ) -> Result<Decision, Reason> {
     let mut depends: Option<By> = None;
     let mut needs: Option<(usize, &Arc<Role>)> = None;
+    let mut conditions = Conditions::new();
     for role in caller.bound() {
         let judged = judge(role, caller, action, circumstances);
         trail.note(Finding::Judged(role, &judged, caller));
-        let Judged::Applies { pattern, sure } = judged else {
-            continue;
+        let (pattern, sure) = match judged {
+            Judged::Applies { pattern, sure } => (pattern, sure),
+            Judged::Lacks(lack @ (Lack::ConditionFalse | Lack::ConditionFailed(_))) => {
+                conditions.push(lack);
+                continue;
+            }
+            Judged::Lacks(_) => continue,
         };
         let missing = role
             .scopes
@@ -343,9 +229,13 @@ fn grants(
             trail.note(Finding::NoRole);
             Err(unbound(caller))
         }
-        (None, None) => Err(ungranted(caller, action, circumstances)),
+        (None, None) => Err(ungranted(caller, action, conditions)),
     }
 }
+
+/// What the conditions that were asked lack, in the order of their roles: the only thing that costs too much to be found out
+/// a second time.
+type Conditions = SmallVec<[Lack; 4]>;
 
 /// What one role says of an action, its scopes not counted.
 #[derive(Debug, PartialEq)]
@@ -360,16 +250,10 @@ pub(crate) enum Judged {
 }
 
 fn judge(role: &Role, caller: &Caller, action: &Action<'_>, circumstances: Circumstances<'_>) -> Judged {
-    let matching = |pattern: &Pattern| pattern.matches_chars(chars(action));
-    let Some(pattern) = role.allow.iter().position(matching) else {
-        return Judged::Lacks(Lack::Pattern);
+    let pattern = match fits(role, action) {
+        Ok(pattern) => pattern,
+        Err(lack) => return Judged::Lacks(lack),
     };
-    if !role.access.allows(action.effect.effect) {
-        return Judged::Lacks(Lack::Access {
-            access: role.access,
-            effect: action.effect,
-        });
-    }
     let truth = role
         .when
         .as_ref()
@@ -382,13 +266,27 @@ fn judge(role: &Role, caller: &Caller, action: &Action<'_>, circumstances: Circu
     }
 }
 
-/// Nothing allowed it: what each role lacks is worked out again, so that whoever is allowed pays nothing for it.
-fn ungranted(caller: &Caller, action: &Action<'_>, circumstances: Circumstances<'_>) -> Reason {
+/// The place of the role's pattern that matches, if its access goes with that too.
+fn fits(role: &Role, action: &Action<'_>) -> Result<usize, Lack> {
+    let matching = |pattern: &Pattern| pattern.matches_chars(chars(action));
+    let pattern = role.allow.iter().position(matching).ok_or(Lack::Pattern)?;
+    if role.access.allows(action.effect.effect) {
+        return Ok(pattern);
+    }
+    Err(Lack::Access {
+        access: role.access,
+        effect: action.effect,
+    })
+}
+
+/// Nothing allowed it: names and access are looked at again, so that whoever is allowed pays nothing for the reason.
+fn ungranted(caller: &Caller, action: &Action<'_>, conditions: Conditions) -> Reason {
+    let mut conditions = conditions.into_iter();
     let looked_at = caller
         .bound()
-        .filter_map(|role| match judge(role, caller, action, circumstances) {
-            Judged::Lacks(lack) => Some((Arc::clone(&role.name), lack)),
-            Judged::Applies { .. } => None,
+        .filter_map(|role| {
+            let lack = fits(role, action).err().or_else(|| conditions.next())?;
+            Some((Arc::clone(&role.name), lack))
         })
         .collect();
     Reason::NotGranted {

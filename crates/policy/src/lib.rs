@@ -6,6 +6,7 @@
 mod caller;
 mod condition;
 mod decide;
+mod decision;
 mod effect;
 mod explain;
 mod instant;
@@ -22,7 +23,8 @@ mod view;
 
 pub use caller::{Caller, Facts, Method, Visibility};
 pub use condition::{Condition, ConditionError, ConditionFailure, FailureCause};
-pub use decide::{Action, By, Circumstances, Decision, Kind, Scopes, decide, explain};
+pub use decide::{Action, Circumstances, Kind, decide, explain};
+pub use decision::{By, Decision, Scopes};
 pub use effect::{Access, Because, Classified, Effect, EffectRules, Hints, UnknownLevel};
 pub use explain::{Explanation, Mark, Step};
 pub use instant::UnixMillis;

@@ -7,12 +7,14 @@
 //! made before there are arguments: what is not known yet must stay unknown, not become an error.
 
 mod arithmetic;
+mod call;
 mod eval;
 mod expr;
 mod failure;
 mod fuel;
 mod function;
 mod lex;
+mod look;
 mod matching;
 mod parse;
 mod subject;

@@ -8,11 +8,9 @@ use crate::nearest::nearest;
 
 use super::{
     ConditionError,
-    expr::{Expr, Fold, FoldKind, Function, Literal, Node, Operator},
+    expr::{Expr, Literal, Node, Operator},
     lex::{Lexer, Token, TokenKind},
-    matching::Matcher,
     subject::{Mentions, TOOL},
-    time::{self, Getter},
 };
 
 /// The longest condition, in bytes.
@@ -21,17 +19,15 @@ const LONGEST: usize = 4 * 1024;
 const MOST: usize = 512;
 /// The most that may lie within each other.
 const DEEPEST: usize = 48;
-/// The most macros within each other: each multiplies the work by the length of what it goes through.
-const MACROS: usize = 2;
 
 /// How tightly `?`, `||` and `&&` bind; the operators of [`Operator::ALL`] bind tighter.
-const CHOOSE: u8 = 1;
+pub(super) const CHOOSE: u8 = 1;
 const OR: u8 = 2;
 const AND: u8 = 3;
 
-const VARIABLES: [&str; 4] = ["args", "principal", "tool", "now"];
+pub(super) const VARIABLES: [&str; 4] = ["args", "principal", "tool", "now"];
 /// Kept for languages that CEL is embedded in, and no name of anything.
-const RESERVED: [&str; 17] = [
+pub(super) const RESERVED: [&str; 17] = [
     "as",
     "break",
     "const",
@@ -94,21 +90,21 @@ fn too_deep() -> String {
     format!("more than {DEEPEST} expressions lie within each other")
 }
 
-struct Parser<'t> {
+pub(super) struct Parser<'t> {
     lexer: Lexer<'t>,
     /// The next one.
     token: Token<'t>,
     nodes: usize,
     level: usize,
     /// The variables of the macros around this place.
-    locals: Vec<&'t str>,
+    pub(super) locals: Vec<&'t str>,
     mentions: Mentions,
 }
 
-type Parse<T> = Result<T, ConditionError>;
+pub(super) type Parse<T> = Result<T, ConditionError>;
 
 impl<'t> Parser<'t> {
-    fn wrong(&self, at: usize, message: impl Into<String>) -> ConditionError {
+    pub(super) fn wrong(&self, at: usize, message: impl Into<String>) -> ConditionError {
         ConditionError::new(self.lexer.text(), at, message)
     }
 
@@ -116,7 +112,7 @@ impl<'t> Parser<'t> {
         self.wrong(self.token.at, message)
     }
 
-    fn advance(&mut self) -> Parse<Token<'t>> {
+    pub(super) fn advance(&mut self) -> Parse<Token<'t>> {
         let next = self.lexer.next()?;
         Ok(std::mem::replace(&mut self.token, next))
     }
@@ -125,7 +121,7 @@ impl<'t> Parser<'t> {
         matches!(self.token.kind, TokenKind::Mark(next) if next == mark)
     }
 
-    fn take(&mut self, mark: &str) -> Parse<bool> {
+    pub(super) fn take(&mut self, mark: &str) -> Parse<bool> {
         let seen = self.sees(mark);
         if seen {
             self.advance()?;
@@ -133,7 +129,7 @@ impl<'t> Parser<'t> {
         Ok(seen)
     }
 
-    fn expect(&mut self, mark: &str, after: &str) -> Parse<()> {
+    pub(super) fn expect(&mut self, mark: &str, after: &str) -> Parse<()> {
         if self.take(mark)? {
             return Ok(());
         }
@@ -141,7 +137,7 @@ impl<'t> Parser<'t> {
         Err(self.wrong_here(format!("expected `{mark}` {after}, found {found}")))
     }
 
-    fn node(&mut self, at: usize, node: Node) -> Parse<Expr> {
+    pub(super) fn node(&mut self, at: usize, node: Node) -> Parse<Expr> {
         self.nodes += 1;
         if self.nodes > MOST {
             let message = format!("the condition is made of more than {MOST} expressions");
@@ -153,7 +149,7 @@ impl<'t> Parser<'t> {
     }
 
     /// An expression whose operators bind at least as tightly as `least`.
-    fn expression(&mut self, least: u8) -> Parse<Expr> {
+    pub(super) fn expression(&mut self, least: u8) -> Parse<Expr> {
         self.level += 1;
         if self.level > DEEPEST {
             return Err(self.wrong_here(too_deep()));
@@ -308,7 +304,7 @@ impl<'t> Parser<'t> {
     }
 
     /// Expressions up to the mark that ends them; a comma may stand before it.
-    fn list(&mut self, end: &str) -> Parse<Vec<Expr>> {
+    pub(super) fn list(&mut self, end: &str) -> Parse<Vec<Expr>> {
         let mut items = Vec::new();
         while !self.take(end)? {
             items.push(self.expression(CHOOSE)?);
@@ -368,7 +364,7 @@ impl<'t> Parser<'t> {
         self.node(at, node)
     }
 
-    fn unknown<'a>(
+    pub(super) fn unknown<'a>(
         &self,
         what: &str,
         at: usize,
@@ -384,60 +380,6 @@ impl<'t> Parser<'t> {
             None => format!("there is no {what} `{name}`; there are {}", known.join(", ")),
         };
         self.wrong(at, message)
-    }
-
-    /// `name(…)`, after the parenthesis.
-    fn global(&mut self, at: usize, name: &str) -> Parse<Expr> {
-        let mut arguments = self.list(")")?;
-        let count = arguments.len();
-        if let Some(&(_, function)) = Function::GLOBAL.iter().find(|(known, _)| *known == name) {
-            self.counted(at, name, count, 1)?;
-            return self.node(at, Node::Call(function, arguments));
-        }
-        match name {
-            "has" => {
-                self.counted(at, name, count, 1)?;
-                match arguments.pop().map(|argument| argument.node) {
-                    Some(Node::Select(of, field)) => self.node(at, Node::Has(of, field)),
-                    _ => Err(self.wrong(at, "`has` takes a field, as in `has(args.name)`")),
-                }
-            }
-            "dyn" => {
-                self.counted(at, name, count, 1)?;
-                arguments
-                    .pop()
-                    .ok_or_else(|| self.wrong(at, "`dyn` takes one argument"))
-            }
-            "matches" => {
-                self.counted(at, name, count, 2)?;
-                let pattern = arguments.pop();
-                match (arguments.pop(), pattern) {
-                    (Some(text), Some(pattern)) => self.matches(at, text, &pattern),
-                    _ => Err(self.wrong(at, "`matches` takes a text and a pattern")),
-                }
-            }
-            _ => {
-                let method = Function::METHODS.iter().any(|(known, ..)| *known == name)
-                    || FoldKind::ALL.iter().any(|(known, _)| *known == name)
-                    || Getter::ALL.iter().any(|(known, _)| *known == name);
-                if method {
-                    let message = format!("`{name}` is called on a value, as in `value.{name}(…)`");
-                    return Err(self.wrong(at, message));
-                }
-                let known = Function::GLOBAL.iter().map(|(known, _)| *known);
-                Err(self.unknown("function", at, name, known.chain(["has", "dyn", "matches"])))
-            }
-        }
-    }
-
-    fn counted(&self, at: usize, name: &str, found: usize, expected: usize) -> Parse<()> {
-        if found == expected {
-            return Ok(());
-        }
-        Err(self.wrong(
-            at,
-            format!("`{name}` takes {expected} arguments, and here are {found}"),
-        ))
     }
 
     /// What follows a value: `.field`, `.method(…)`, `[index]`.
@@ -486,109 +428,5 @@ impl<'t> Parser<'t> {
             _ => {}
         }
         self.node(at, Node::Select(Box::new(value), name.into()))
-    }
-
-    /// `value.name(…)`, after the parenthesis.
-    fn method(&mut self, at: usize, value: Expr, name: &str) -> Parse<Expr> {
-        if let Some(&(_, kind)) = FoldKind::ALL.iter().find(|(known, _)| *known == name) {
-            return self.fold(at, value, kind, name);
-        }
-        let mut arguments = self.list(")")?;
-        let count = arguments.len();
-        if let Some(&(_, function, takes)) = Function::METHODS.iter().find(|(known, ..)| *known == name) {
-            self.counted(at, name, count, takes)?;
-            arguments.insert(0, value);
-            return self.node(at, Node::Call(function, arguments));
-        }
-        if let Some(&(_, getter)) = Getter::ALL.iter().find(|(known, _)| *known == name) {
-            return self.getter(at, value, getter, &arguments);
-        }
-        if name == "matches" {
-            self.counted(at, name, count, 1)?;
-            return match arguments.pop() {
-                Some(pattern) => self.matches(at, value, &pattern),
-                None => Err(self.wrong(at, "`matches` takes a pattern")),
-            };
-        }
-        if name == "has" || Function::GLOBAL.iter().any(|(known, _)| *known == name) {
-            return Err(self.wrong(at, format!("`{name}` is called as `{name}(value)`")));
-        }
-        let methods = Function::METHODS.iter().map(|(known, ..)| *known);
-        let folds = FoldKind::ALL.iter().map(|(known, _)| *known);
-        let getters = Getter::ALL.iter().map(|(known, _)| *known);
-        let known = methods.chain(["matches"]).chain(folds).chain(getters);
-        Err(self.unknown("function", at, name, known))
-    }
-
-    fn getter(&mut self, at: usize, value: Expr, getter: Getter, arguments: &[Expr]) -> Parse<Expr> {
-        let offset = match arguments {
-            [] => 0,
-            [zone] => match &zone.node {
-                Node::Literal(Literal::Text(zone)) => time::offset(zone).ok_or_else(|| {
-                    let message = "only `UTC` and offsets from it, as `+02:00`, are known; what zones with names mean \
-                                   changes with the years";
-                    self.wrong(at, message)
-                })?,
-                _ => return Err(self.wrong(at, "the zone must be written out, as `\"+02:00\"`")),
-            },
-            _ => return Err(self.wrong(at, format!("`{}` takes at most one argument", getter.name()))),
-        };
-        self.node(at, Node::Get(getter, Box::new(value), offset))
-    }
-
-    fn matches(&mut self, at: usize, text: Expr, pattern: &Expr) -> Parse<Expr> {
-        let Node::Literal(Literal::Text(regex)) = &pattern.node else {
-            return Err(self.wrong(
-                pattern.at as usize,
-                "the pattern must be written out, as a string",
-            ));
-        };
-        let matcher = Matcher::new(regex).map_err(|message| self.wrong(pattern.at as usize, message))?;
-        self.node(at, Node::Matches(Box::new(text), matcher))
-    }
-
-    /// `range.all(variable, predicate)` and its like, after the parenthesis.
-    fn fold(&mut self, at: usize, range: Expr, kind: FoldKind, name: &str) -> Parse<Expr> {
-        let Token {
-            at: place,
-            kind: variable,
-        } = self.advance()?;
-        let TokenKind::Name(variable) = variable else {
-            return Err(self.wrong(
-                place,
-                format!("`{name}` takes a variable first, found {variable}"),
-            ));
-        };
-        if RESERVED.contains(&variable) || matches!(variable, "true" | "false" | "null" | "in") {
-            return Err(self.wrong(place, format!("`{variable}` is a reserved word")));
-        }
-        if VARIABLES.contains(&variable) {
-            return Err(self.wrong(
-                place,
-                format!("`{variable}` is there already; choose another name"),
-            ));
-        }
-        self.expect(",", "after the variable")?;
-        if self.locals.len() == MACROS {
-            let message = format!("more than {MACROS} macros lie within each other");
-            return Err(self.wrong(at, message));
-        }
-        let local = self.locals.len();
-        self.locals.push(variable);
-        let mut body = self.expression(CHOOSE)?;
-        let mut filter = None;
-        if kind == FoldKind::Map && self.take(",")? {
-            filter = Some(std::mem::replace(&mut body, self.expression(CHOOSE)?));
-        }
-        self.locals.pop();
-        self.expect(")", &format!("at the end of `{name}`"))?;
-        let fold = Fold {
-            kind,
-            range,
-            local,
-            filter,
-            body,
-        };
-        self.node(at, Node::Fold(Box::new(fold)))
     }
 }

@@ -660,7 +660,7 @@ fn what_does_not_exist_is_refused_with_what_may_be_meant() {
         ),
         (
             "size() == 1",
-            "at character 1: `size` takes 1 arguments, and here are 0",
+            "at character 1: `size` takes 1 argument, and here are 0",
         ),
         (
             "has(args)",
