@@ -86,6 +86,7 @@ pub(crate) fn banner(config: &Config, whereabouts: &Whereabouts) -> String {
             "\nConnect a client:\n{}",
             clients(&format!("{base}{}", first.path), whereabouts)
         );
+        text.push_str(credentials(config));
     }
     if let Some(ops) = &whereabouts.ops {
         let _ = write!(
@@ -129,6 +130,25 @@ fn endpoints(config: &Config) -> Vec<Line> {
         }));
     }
     lines
+}
+
+/// What a client needs besides the URL.
+fn credentials(config: &Config) -> &'static str {
+    let Some(identity) = &config.identity else {
+        return "";
+    };
+    match (identity.api_keys, identity.jwt.is_empty()) {
+        (true, true) => {
+            "Each presents an API key as the header `Authorization: Bearer gp_…`; make one with `gatepost keys create`.\n"
+        }
+        (true, false) => {
+            "Each presents a token of a configured issuer, or an API key as `Authorization: Bearer gp_…` (`gatepost keys \
+             create`).\n"
+        }
+        (false, _) => {
+            "Each presents a token of a configured issuer, which most clients ask for by themselves.\n"
+        }
+    }
 }
 
 /// A line to paste for each client, as its own documentation has it.

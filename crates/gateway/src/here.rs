@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use futures_util::StreamExt;
 use gatepost_protocol::{envelope::Request, logging::LogLevel, method::Method};
 
 use crate::{
@@ -10,6 +11,7 @@ use crate::{
     authorize::may_watch,
     catalog::ListKind,
     gate::{Endpoint, Gate},
+    identify::lapse,
     inbound::{Carrier, Inbound},
     listen,
     receive::internal,
@@ -41,7 +43,13 @@ pub(crate) async fn answer(
         Method::LoggingSetLevel => set_level(gate, &inbound),
         Method::ResourcesSubscribe => subscribe(gate, &inbound).await,
         Method::ResourcesUnsubscribe => unsubscribe(gate, &inbound).await,
-        Method::SubscriptionsListen => listen::open(gate, inbound).await,
+        Method::SubscriptionsListen => {
+            let lapse = lapse(Arc::clone(gate), inbound.admitted.identified().clone());
+            match listen::open(gate, inbound).await? {
+                Answer::Messages(messages) => Ok(Answer::Messages(Box::pin(messages.take_until(lapse)))),
+                other => Ok(other),
+            }
+        }
         _ => Err(Refusal::UnknownMethod(inbound.request.method().to_owned())),
     }
 }

@@ -4,13 +4,21 @@
 //! input; whoever can reach those is the principal `local` (the configuration refuses to start otherwise). With one, every
 //! request over HTTP presents a credential, also within a session.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use gatepost_identity::{Refusal as NotIdentified, Resource, Ruling, Verified};
 use gatepost_policy::{Caller, Principal};
 use http::{HeaderMap, HeaderValue};
 
-use crate::{gate::Gate, inbound::Arrival, path, refusal::Refusal};
+use crate::{
+    gate::{Endpoint, Gate},
+    inbound::Arrival,
+    path,
+    refusal::Refusal,
+};
+
+/// How often the credential behind a long stream is looked at again.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// Proof that somebody answered for this message. Only `identify` makes it.
 ///
@@ -80,12 +88,50 @@ async fn caller_of(gate: &Gate, arrival: &Arrival) -> Result<Arc<Caller>, Refusa
             Arc::clone(verified.bearer())
         }
     };
-    if !arrival.endpoint.admits(&caller) {
-        let (path, principal) = (arrival.endpoint.url_path(), caller.principal());
-        tracing::info!(target: "gatepost::denied", %principal, endpoint = path, "no role of the caller opens this endpoint");
-        return Err(Refusal::NoEndpoint(path));
-    }
+    welcome(&arrival.endpoint, &caller)?;
     Ok(caller)
+}
+
+fn welcome(endpoint: &Endpoint, caller: &Caller) -> Result<(), Refusal> {
+    if endpoint.admits(caller) {
+        return Ok(());
+    }
+    let (path, principal) = (endpoint.url_path(), caller.principal());
+    tracing::info!(target: "gatepost::denied", %principal, endpoint = path, "no role of the caller opens this endpoint");
+    Err(Refusal::NoEndpoint(path))
+}
+
+/// As [`identify`] goes on for somebody whose credential it has verified.
+#[cfg(test)]
+pub(crate) fn verified(
+    gate: &Gate,
+    arrival: Arrival,
+    facts: gatepost_policy::Facts,
+) -> Result<Identified, Refusal> {
+    let caller = Arc::new(gate.rules.caller(facts));
+    welcome(&arrival.endpoint, &caller)?;
+    Ok(Identified { arrival, caller })
+}
+
+/// Ends when the credential that opened a long stream is not good any more: revoked, expired, its issuer's key withdrawn, or
+/// an endpoint that is no longer for this caller.
+pub(crate) async fn lapse(gate: Arc<Gate>, identified: Identified) {
+    let Some(identity) = gate
+        .identity
+        .as_ref()
+        .filter(|_| !Arc::ptr_eq(identified.caller(), &gate.local))
+    else {
+        return std::future::pending().await;
+    };
+    let arrival = identified.arrival();
+    loop {
+        tokio::time::sleep(LOOK_AGAIN).await;
+        if let Some(Err(refusal)) = identity.recall(&arrival.headers, &arrival.endpoint.resource) {
+            let principal = identified.principal();
+            tracing::info!(target: "gatepost::denied", %principal, reason = refusal.reason(), "a stream was ended");
+            return;
+        }
+    }
 }
 
 /// Somebody asks for an endpoint that does not exist. Only those who are somebody are told so; to all others everything

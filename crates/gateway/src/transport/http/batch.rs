@@ -67,12 +67,7 @@ pub(super) async fn answer(
     Ok(Answer::whole(array.freeze()))
 }
 
-async fn one(
-    gate: &Arc<Gate>,
-    identified: Identified,
-    at: usize,
-    message: Bytes,
-) -> Result<Answer, Refused> {
+async fn one(gate: &Arc<Gate>, identified: Identified, at: usize, message: Bytes) -> Result<Answer, Refused> {
     // The first has arrived with the request.
     if at > 0 {
         path::arrive(gate, identified.arrival().address).map_err(|refusal| (refusal, About::default()))?;

@@ -1,7 +1,8 @@
 //! An MCP endpoint over HTTP: which era a request is, and the HTTP form of what comes back.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
+use futures_util::StreamExt;
 use gatepost_protocol::{
     envelope::Batch,
     json::Strictness,
@@ -21,7 +22,7 @@ use crate::{
     answer::Answer,
     gate::Gate,
     here,
-    identify::stranger,
+    identify::{lapse, stranger},
     inbound::{Arrival, Carrier, RequestId},
     listen, path,
     receive::{self, Refused, SESSION_HEADER, VERSION_HEADER},
@@ -181,12 +182,14 @@ async fn sessions(front: &Front, admitted: &Admitted, method: &Method) -> Result
                     .and_then(|last| front.gate.resumable.resume(session.id, last));
                 return rest.map(Answer::Resumed).ok_or(Refusal::UnknownStream);
             }
-            Ok(Answer::Messages(listen::session_stream(
+            let messages = listen::session_stream(
                 &front.gate,
                 endpoint,
                 Asker::of(admitted.caller(), &admitted.arrival().headers),
                 &session,
-            )))
+            );
+            let lapse = lapse(Arc::clone(&front.gate), admitted.identified().clone());
+            Ok(Answer::Messages(Box::pin(messages.take_until(lapse))))
         }
         ClientEra::SessionEnd => {
             let session = receive::open_session(&front.gate, admitted)?;

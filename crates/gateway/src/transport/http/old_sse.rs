@@ -26,7 +26,7 @@ use super::{
 use crate::{
     answer::Answer,
     gate::{Endpoint, Gate},
-    identify::{Identified, identify, stranger},
+    identify::{Identified, identify, lapse, stranger},
     inbound::{Arrival, Carrier, RequestId},
     path,
     receive::internal,
@@ -107,6 +107,7 @@ async fn stream_of(
         key,
         unread,
     };
+    let lapse = lapse(Arc::clone(gate), identified);
     let messages = stream::unfold(open, |mut open| async move {
         let gate = Arc::clone(&open.gate);
         let message = tokio::select! {
@@ -115,10 +116,9 @@ async fn stream_of(
         };
         message.map(|message| (message, open))
     });
-    Ok(Box::pin(
-        stream::once(std::future::ready(Ok(first)))
-            .chain(events::named_stream(Box::pin(messages), "message")),
-    ))
+    Ok(Box::pin(stream::once(std::future::ready(Ok(first))).chain(
+        events::named_stream(Box::pin(messages.take_until(lapse)), "message"),
+    )))
 }
 
 /// Who asks. The stream and each message to it are admitted one by one.
