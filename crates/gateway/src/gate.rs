@@ -168,7 +168,7 @@ impl Gate {
             context.uses = Some(Arc::new(Uses(log.clone())));
         }
         if let Some(store) = &store {
-            context.stored = Some(Arc::new(Stored::new(Arc::clone(&store.credentials))));
+            context.stored = Some(Stored::new(Arc::clone(&store.credentials)));
         }
         let mut servers = Vec::with_capacity(config.servers.len());
         for server in &config.servers {

@@ -280,10 +280,7 @@ async fn ask<S: Source>(catalog: Weak<Catalog<S>>, at: usize, of: Fingerprint, o
 
 /// Takes a caller's lists away when nobody has wanted them for a while.
 async fn forget<S: Source>(catalog: Weak<Catalog<S>>, at: usize, of: Fingerprint, own: Weak<Own>) {
-    loop {
-        let Some(until) = own.upgrade().map(|own| own.state().wanted + IDLE) else {
-            break;
-        };
+    while let Some(until) = own.upgrade().map(|own| own.state().wanted + IDLE) {
         if until > Instant::now() {
             sleep_until(until).await;
             continue;

@@ -123,7 +123,7 @@ pub(crate) enum Form {
     /// As these fields.
     Fields(Box<[(HeaderName, HeaderValue)]>),
     /// As a bearer token that has to be got first.
-    Token(TokenSource),
+    Token(Box<TokenSource>),
 }
 
 /// A server's credentials.
@@ -260,7 +260,7 @@ impl Presented {
             Credential::ClientCredentials(settings) => Some(Self {
                 kind: CredentialKind::ClientCredentials,
                 name: (!settings.client_id.is_hidden()).then(|| settings.client_id.expose().into()),
-                form: Form::Token(TokenSource::new(settings, server, &shared.tls)),
+                form: Form::Token(Box::new(TokenSource::new(settings, server, &shared.tls))),
                 owner: None,
             }),
             Credential::Header(fields) => {
