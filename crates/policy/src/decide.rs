@@ -66,7 +66,8 @@ pub enum Circumstances<'a> {
     Listing,
     /// A call.
     Calling {
-        /// The arguments, a JSON object as it was sent, known to be valid; empty for none.
+        /// The arguments of [`Kind::Call`] and [`Kind::Get`], a JSON object as it was sent, known to be valid; empty for none.
+        /// Other kinds have none, and what is given here for them counts for nothing.
         arguments: &'a [u8],
         /// The time of the call.
         now: UnixMillis,

@@ -246,6 +246,18 @@ impl Asked {
     }
 }
 
+impl Asked {
+    /// Resources have no arguments, and to complete one is to look for the right one.
+    fn holds(&self, when: Meaning, facts: &Facts, args: &str, hour: i64) -> bool {
+        let holds = |args| when(facts, &self.action(), args, hour) == Some(true);
+        match self.kind {
+            Kind::Call | Kind::Get => holds(args),
+            Kind::Read | Kind::Subscribe => holds(""),
+            Kind::Complete => ARGUMENTS.into_iter().any(holds),
+        }
+    }
+}
+
 fn patterns(texts: &[&str]) -> Vec<Pattern> {
     texts.iter().map(|text| Pattern::new(text).unwrap()).collect()
 }
@@ -342,11 +354,10 @@ impl World {
         }
         let mut expected = Expected::Denied;
         for role in bound.iter().map(|role| &self.roles[*role]) {
-            let action = asked.action();
             let when = role
                 .when
-                .map_or(Some(true), |when| CONDITIONS[when].1(facts, &action, args, hour));
-            if !any(&role.allow) || !role.access.allows(asked.effect) || when != Some(true) {
+                .is_none_or(|when| asked.holds(CONDITIONS[when].1, facts, args, hour));
+            if !any(&role.allow) || !role.access.allows(asked.effect) || !when {
                 continue;
             }
             if role.scopes.iter().all(|scope| facts.holds(scope)) {

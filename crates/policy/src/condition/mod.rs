@@ -27,14 +27,15 @@ use std::{fmt, str::FromStr, sync::Arc};
 pub use failure::{ConditionFailure, FailureCause};
 pub(crate) use subject::Mentions;
 
-use crate::{Action, Caller, Circumstances};
+use crate::{Action, Caller, Circumstances, Kind};
 use eval::{Answer, Machine, Stop};
 use tally::Outcomes;
 use value::Value;
 
 /// A condition, read from an expression such as `args.env != "production" && now.getHours("+01:00") < 18`.
 ///
-/// It sees four variables: `args` (the arguments of the call), `principal` (`issuer`, `subject`, `tenant`, `groups`,
+/// It sees four variables: `args` (the arguments of a tool or prompt; empty for resources, which have none, and unknown while
+/// an argument is being completed), `principal` (`issuer`, `subject`, `tenant`, `groups`,
 /// `scopes`, `email`, `name`, `roles`; what nobody said is not there), `tool` (`name`, `server`, `effect`: `read`, `write` or
 /// `destructive`, `kind`: `call`, `read`, `subscribe`, `get` or `complete`) and `now` (a timestamp).
 ///
@@ -115,13 +116,24 @@ impl Condition {
         action: &Action<'_>,
         circumstances: Circumstances<'_>,
     ) -> Truth {
-        let (arguments, now) = match circumstances {
-            Circumstances::Listing => (None, None),
-            Circumstances::Calling { arguments, now } => (Some(object(arguments)), Some(nanos(now))),
+        let arguments = match (action.kind, circumstances) {
+            // Whatever else such a request brings, its server does not look at it.
+            (Kind::Read | Kind::Subscribe, _) => Some(&b"{}"[..]),
+            // They are being thought of.
+            (Kind::Complete, _) | (_, Circumstances::Listing) => None,
+            (Kind::Call | Kind::Get, Circumstances::Calling { arguments, .. }) => Some(object(arguments)),
+        };
+        let now = match circumstances {
+            Circumstances::Listing => None,
+            Circumstances::Calling { now, .. } => Some(nanos(now)),
         };
         let mut machine = Machine::new(caller, action, arguments, now);
         let answer = machine.eval(&self.0.parsed.expr);
-        self.truth(answer, circumstances)
+        match self.truth(answer, circumstances) {
+            // To complete an argument is to look for the right one.
+            Truth::Unknown if circumstances != Circumstances::Listing => Truth::True,
+            truth => truth,
+        }
     }
 
     fn truth(&self, answer: Answer<'_>, circumstances: Circumstances<'_>) -> Truth {
