@@ -260,12 +260,25 @@ fn many_make_keys_at_the_same_moment_in_a_new_folder() {
 }
 
 #[test]
-fn keys_are_made_while_a_gate_runs_on_the_folder() {
+fn a_gate_that_runs_takes_a_new_key_and_no_revoked_one() {
     let folder = folder();
     let gate = folder.serve(&[]);
     let made = create(&folder, &[]);
-    assert!(ring(&folder).verify(made["key"].as_str().unwrap(), NOW).is_ok());
-    drop(gate);
+    let bearer = format!("Bearer {}", made["key"].as_str().unwrap());
+    let answered = || {
+        let headers = [
+            ("Authorization", bearer.as_str()),
+            ("MCP-Protocol-Version", "2026-07-28"),
+            ("Mcp-Method", "tools/list"),
+        ];
+        let list = program::modern(1, "tools/list", serde_json::json!({}));
+        gate.post("/mcp", &headers, &list).status
+    };
+    program::eventually("the new key is taken", || answered() == 200);
+    // Its bearer is remembered for minutes, unless the gate hears of this.
+    let done = folder.run(&["keys", "revoke", made["id"].as_str().unwrap()]);
+    assert_eq!(done.code, 0, "{done:?}");
+    program::eventually("the revoked key is refused", || answered() == 401);
 }
 
 #[test]
