@@ -288,6 +288,47 @@ async fn no_server_sees_anothers_secret_and_nobody_hears_one() {
     let log = house.gate.log();
     assert!(seen(log.clone()).is_empty(), "the log: {:?}", seen(log));
     let (_, folder) = house.gate.terminate().await;
+    // Every use is on record: by whom, of what, for which server; and never the secret itself.
+    let mut used: Vec<String> = String::from_utf8_lossy(&contents(&folder.path().join("state/audit")))
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter(|record| record["kind"] == "credential")
+        .map(|record| {
+            let subject = record["who"]["subject"].as_str().unwrap_or("the gate");
+            let subject = if subject.len() == 12 { "a key" } else { subject };
+            let text = |name: &str| record[name].as_str().unwrap_or("-").to_owned();
+            format!(
+                "{} {} {} {subject}",
+                text("server"),
+                text("credential"),
+                text("name")
+            )
+        })
+        .collect();
+    used.sort();
+    used.dedup();
+    for expected in [
+        "basic basic - ann",
+        "basic basic - the gate",
+        "bearer bearer - bob",
+        "deaf principal - ann",
+        "grant client_credentials gate a key",
+        "header header x-api-key, x-other ann",
+        "pass bearer - bob",
+        "pass pass_through - ann",
+        "pat principal - ann",
+        "pat principal - bob",
+    ] {
+        assert!(
+            used.iter().any(|used| used == expected),
+            "{expected} is not in {used:#?}"
+        );
+    }
+    assert!(
+        !used
+            .iter()
+            .any(|used| used.starts_with("plain") || used.starts_with("child"))
+    );
     let state = String::from_utf8_lossy(&contents(&folder.path().join("state"))).into_owned();
     assert!(
         seen(state.clone()).is_empty(),
