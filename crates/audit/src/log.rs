@@ -305,4 +305,4 @@ impl Digest {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

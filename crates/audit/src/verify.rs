@@ -2,7 +2,8 @@
 //!
 //! It reads every line once, from the first segment to the last, with nothing but the folder: offline, of a copy, of any size. It
 //! stops at the first record that is not what it was, and says which that is. Where that cannot be told exactly, it names the
-//! earliest it can be: what stands before the record it names is as it was written.
+//! earliest it can be. What stands before the record it names is as it was written, with one exception: nothing vouches for the
+//! record directly before a gap, since the one that did is gone.
 
 mod doubt;
 
@@ -150,6 +151,7 @@ pub fn verify(folder: &Path, known: &Known) -> io::Result<Report> {
 
 /// The record before, as much of it as is needed to judge the next.
 struct Before {
+    line: Vec<u8>,
     seq: u64,
     hash: Hash,
     run: String,
@@ -301,12 +303,15 @@ impl Walk<'_> {
         self.time.clear();
         self.time.push_str(record.time);
         let last = self.last.get_or_insert_with(|| Before {
+            line: Vec::new(),
             seq: record.seq,
             hash,
             run: String::new(),
             file: PathBuf::new(),
         });
         (last.seq, last.hash) = (record.seq, hash);
+        last.line.clear();
+        last.line.extend_from_slice(line);
         if last.run != record.run() {
             last.run = record.run().to_owned();
         }

@@ -3,7 +3,7 @@
 
 use std::{io, path::Path};
 
-use super::{Fault, FaultKind, Walk, fault};
+use super::{Before, Fault, FaultKind, Walk, fault};
 use crate::{
     Hash,
     line::Head,
@@ -60,17 +60,35 @@ impl Walk<'_> {
     }
 
     fn gap(&self, found: u64, file: &Path, rest: &mut Rest<'_>) -> io::Result<Fault> {
-        let (expected, hash) = match &self.last {
-            Some(last) => (last.seq + 1, Some(last.hash)),
-            None => (found, None),
+        let expected = self.last.as_ref().map_or(found, |last| last.seq + 1);
+        let changed = || {
+            self.last.as_ref().map(|last| {
+                fault(
+                    FaultKind::Changed,
+                    last.seq,
+                    &last.file,
+                    "it runs into what follows, or does not lead to it",
+                )
+            })
         };
+        // Two lines that have become one begin like a record and are none.
+        let torn = |last: &Before| serde_json::from_slice::<serde::de::IgnoredAny>(&last.line).is_err();
+        if let Some(fault) = self
+            .last
+            .as_ref()
+            .filter(|last| torn(last))
+            .and_then(|_| changed())
+        {
+            return Ok(fault);
+        }
         while let Some(line) = rest.next()? {
-            let moved = Head::of(line)
-                .is_some_and(|record| record.seq == expected && hash.is_none_or(|hash| hash == record.prev));
-            if moved {
-                let because = format!("it stands behind record {found}");
-                return Ok(fault(FaultKind::Moved, expected, file, &because));
-            }
+            let Some(record) = Head::of(line).filter(|record| record.seq == expected) else {
+                continue;
+            };
+            let leads = self.last.as_ref().is_none_or(|last| last.hash == record.prev);
+            let because = format!("it stands behind record {found}");
+            let moved = || fault(FaultKind::Moved, expected, file, &because);
+            return Ok(changed().filter(|_| !leads).unwrap_or_else(moved));
         }
         let through = found - 1;
         let because = format!("record {found} stands where it should be");
@@ -90,16 +108,22 @@ impl Walk<'_> {
         let said = said.or_else(|| self.head.filter(|head| head.0 == record.seq).map(|head| head.1));
         let here = |kind, because: &str| fault(kind, record.seq, file, because);
         let opens = matches!(record.kind, "opened" | "recovered" | "segment");
+        let before = || {
+            let because = format!("record {} has another hash of it", record.seq);
+            fault(FaultKind::Changed, last.seq, &last.file, &because)
+        };
         if record.run() != last.run && !opens {
+            // Unless it is the one before whose id is another.
+            let id = format!("{}-{}", record.run(), last.seq);
+            let restored = replaced(&last.line, "id", &id, &format!("{}-{}", last.run, last.seq));
+            if Hash::of(&restored) == record.prev {
+                return Ok(before());
+            }
             return Ok(here(
                 FaultKind::Foreign,
                 "another run of the gate wrote it, and it does not follow",
             ));
         }
-        let before = || {
-            let because = format!("record {} has another hash of it", record.seq);
-            fault(FaultKind::Changed, last.seq, &last.file, &because)
-        };
         let Some(said) = said.filter(|said| *said != Hash::of(&line)) else {
             return Ok(before());
         };
