@@ -49,9 +49,9 @@ impl Marker {
         hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new()).map(Self)
     }
 
-    pub(crate) fn mark(&self, credential: &str) -> Mark {
+    pub(crate) fn mark(&self, credential: &[u8]) -> Mark {
         let mut mark = [0; 32];
-        let tag = hmac::sign(&self.0, credential.as_bytes());
+        let tag = hmac::sign(&self.0, credential);
         mark.iter_mut()
             .zip(tag.as_ref())
             .for_each(|(to, from)| *to = *from);
@@ -142,22 +142,22 @@ mod tests {
     #[test]
     fn marks_say_nothing_and_are_this_processes_own() {
         let (one, other) = (Marker::new().unwrap(), Marker::new().unwrap());
-        assert!(one.mark("a") == one.mark("a"));
-        assert!(one.mark("a") != one.mark("b"));
-        assert!(one.mark("a") != other.mark("a"));
+        assert!(one.mark(b"a") == one.mark(b"a"));
+        assert!(one.mark(b"a") != one.mark(b"b"));
+        assert!(one.mark(b"a") != other.mark(b"a"));
     }
 
     #[test]
     fn entries_end() {
         let (cache, marker) = (Cache::new(1000), Marker::new().unwrap());
         let now = Instant::now();
-        cache.put(marker.mark("a"), 1, now + Duration::from_secs(5));
-        let at = |seconds| cache.get(&marker.mark("a"), now + Duration::from_secs(seconds));
+        cache.put(marker.mark(b"a"), 1, now + Duration::from_secs(5));
+        let at = |seconds| cache.get(&marker.mark(b"a"), now + Duration::from_secs(seconds));
         assert_eq!(at(4), Some(1));
         assert_eq!(at(5), None);
         // Looked at when it was over: it is gone.
         assert_eq!(at(0), None);
-        assert_eq!(cache.get(&marker.mark("b"), now), None);
+        assert_eq!(cache.get(&marker.mark(b"b"), now), None);
     }
 
     #[test]
@@ -165,10 +165,10 @@ mod tests {
         let (cache, marker) = (Cache::new(640), Marker::new().unwrap());
         let now = Instant::now();
         let until = now + Duration::from_secs(5);
-        cache.put(marker.mark("used"), 0, until);
+        cache.put(marker.mark(b"used"), 0, until);
         for number in 0..10_000 {
-            cache.put(marker.mark(&number.to_string()), number, until);
-            assert_eq!(cache.get(&marker.mark("used"), now), Some(0));
+            cache.put(marker.mark(number.to_string().as_bytes()), number, until);
+            assert_eq!(cache.get(&marker.mark(b"used"), now), Some(0));
         }
         let kept: usize = cache
             .shards
@@ -177,7 +177,7 @@ mod tests {
             .map(|shard| shard.young.len() + shard.old.len())
             .sum();
         assert!((320..=640).contains(&kept), "{kept}");
-        assert_eq!(cache.get(&marker.mark("0"), now), None);
-        assert_eq!(cache.get(&marker.mark("9999"), now), Some(9999));
+        assert_eq!(cache.get(&marker.mark(b"0"), now), None);
+        assert_eq!(cache.get(&marker.mark(b"9999"), now), Some(9999));
     }
 }

@@ -6,23 +6,24 @@
 use gatepost_store::KEY_PREFIX;
 use http::{HeaderMap, HeaderName, header};
 
-use crate::refusal::{Refusal, Ruling};
+use crate::refusal::Refusal;
 
 /// The longest credential that is looked at.
 pub(crate) const LONGEST: usize = 16 * 1024;
 
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
-/// The one credential of a request. Neither `Debug` nor `Display`: it must not print.
+/// The one credential of a request, as it came. Neither `Debug` nor `Display`: it must not print.
 #[derive(Clone, Copy)]
 pub(crate) enum Presented<'a> {
     /// Begins with [`KEY_PREFIX`]: never taken for a token, and never sent to anybody.
-    ApiKey(&'a str),
+    ApiKey(&'a [u8]),
     /// Anything else that came as a bearer token.
-    Bearer(&'a str),
+    Bearer(&'a [u8]),
 }
 
 impl<'a> Presented<'a> {
+    /// Finds it, and looks at no more of it than its beginning: most are known already.
     pub(crate) fn of(headers: &'a HeaderMap) -> Result<Self, Refusal> {
         let one = |name: &HeaderName| {
             let mut all = headers.get_all(name).iter();
@@ -35,7 +36,7 @@ impl<'a> Presented<'a> {
             (Some(_), Some(_)) => return Err(Refusal::ambiguous("both Authorization and X-API-Key")),
             _ if several => return Err(Refusal::ambiguous("several Authorization fields")),
             _ if several_keys => return Err(Refusal::ambiguous("several X-API-Key fields")),
-            (Some(value), None) | (None, Some(value)) => value,
+            (Some(value), None) | (None, Some(value)) => value.as_bytes(),
         };
         if value.len() > LONGEST + "Bearer ".len() {
             return Err(Refusal::invalid(
@@ -43,54 +44,61 @@ impl<'a> Presented<'a> {
                 "the credential is longer than any that is issued",
             ));
         }
-        let text = value.to_str().map_err(|_| malformed())?;
+        let is_key = |credential: &[u8]| credential.starts_with(KEY_PREFIX.as_bytes());
         if key.is_some() {
-            return match text {
-                key if key.starts_with(KEY_PREFIX) && is_token68(key) => Ok(Self::ApiKey(key)),
-                _ => Err(Refusal::invalid(
+            return if is_key(value) {
+                Ok(Self::ApiKey(value))
+            } else {
+                Err(Refusal::invalid(
                     "X-API-Key holds something that is no API key",
                     "what X-API-Key holds is no API key of this gate",
-                )),
+                ))
             };
         }
         // RFC 9110 11.4: the scheme is case-insensitive, at least one space follows.
-        let (scheme, rest) = text.split_once(' ').unwrap_or((text, ""));
-        if !scheme.eq_ignore_ascii_case("bearer") {
-            return Err(Refusal::of(
-                Ruling::Invalid,
+        let space = value.iter().position(|byte| *byte == b' ').unwrap_or(value.len());
+        let (scheme, rest) = value.split_at(space);
+        if !scheme.eq_ignore_ascii_case(b"bearer") {
+            return Err(Refusal::invalid(
                 "Authorization has another scheme than Bearer",
                 "the scheme of Authorization must be Bearer",
             ));
         }
-        match rest.trim_start_matches(' ') {
-            token if !is_token68(token) => Err(malformed()),
-            key if key.starts_with(KEY_PREFIX) => Ok(Self::ApiKey(key)),
-            token => Ok(Self::Bearer(token)),
-        }
+        let spaces = rest.iter().take_while(|byte| **byte == b' ').count();
+        let credential = &rest[spaces..];
+        Ok(if is_key(credential) {
+            Self::ApiKey(credential)
+        } else {
+            Self::Bearer(credential)
+        })
     }
 
-    /// The credential itself.
-    pub(crate) fn expose(&self) -> &'a str {
+    /// As it came.
+    pub(crate) fn bytes(&self) -> &'a [u8] {
         match self {
-            Self::ApiKey(text) | Self::Bearer(text) => text,
+            Self::ApiKey(bytes) | Self::Bearer(bytes) => bytes,
         }
     }
-}
 
-fn malformed() -> Refusal {
-    Refusal::invalid(
-        "the credential has characters that none has",
-        "the credential is malformed: send `Authorization: Bearer`, a space, and the token as it was issued",
-    )
-}
-
-/// RFC 9110 11.2, `token68`.
-fn is_token68(text: &str) -> bool {
-    let body = text.trim_end_matches('=');
-    !body.is_empty()
-        && body
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte))
+    /// The credential itself, if it has only such characters as credentials have (RFC 9110 11.2, `token68`).
+    pub(crate) fn expose(&self) -> Result<&'a str, Refusal> {
+        let bytes = self.bytes();
+        let end = bytes
+            .iter()
+            .rposition(|byte| *byte != b'=')
+            .map_or(0, |last| last + 1);
+        let fits = end > 0
+            && bytes[..end]
+                .iter()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/".contains(byte));
+        match std::str::from_utf8(bytes) {
+            Ok(text) if fits => Ok(text),
+            Ok(_) | Err(_) => Err(Refusal::invalid(
+                "the credential has characters that none has",
+                "the credential is malformed: send `Authorization: Bearer`, a space, and the token as it was issued",
+            )),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -120,7 +128,7 @@ mod tests {
             let Ok(presented) = Presented::of(&headers) else {
                 panic!("{fields:?} is refused")
             };
-            assert_eq!(presented.expose(), expected);
+            assert_eq!(presented.expose().unwrap(), expected);
             assert_eq!(matches!(presented, Presented::ApiKey(_)), is_key, "{expected}");
         }
     }
@@ -148,6 +156,7 @@ mod tests {
             (&[("authorization", "Bearer a, Bearer b")], 401),
             (&[("authorization", "Bearer a\tb")], 401),
             (&[("authorization", "Bearer\ta")], 401),
+            (&[("authorization", "Bearer \ta")], 401),
             (&[("authorization", "Bearer a\u{e9}")], 401),
             (&[("authorization", "Bearer \"a\"")], 401),
             (&[("authorization", "Bearer =")], 401),
@@ -159,7 +168,7 @@ mod tests {
             (&[("x-api-key", "")], 401),
         ] {
             let headers = headers(fields);
-            let Err(refusal) = Presented::of(&headers) else {
+            let Err(refusal) = Presented::of(&headers).and_then(|presented| presented.expose()) else {
                 panic!("{fields:?} is taken")
             };
             assert_eq!(

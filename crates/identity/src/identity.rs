@@ -241,23 +241,27 @@ impl<T> Identity<T> {
         let Ok(presented) = Presented::of(headers) else {
             return false;
         };
-        let mark = self.marker.mark(presented.expose());
+        let mark = self.marker.mark(presented.bytes());
         self.known
             .get(&mark, Instant::now())
             .is_some_and(|verified| self.still_holds(&verified, self.clock.now()))
     }
 
     fn step(&self, presented: Presented<'_>, resource: &Resource) -> Step<T> {
-        let mark = self.marker.mark(presented.expose());
+        let mark = self.marker.mark(presented.bytes());
         let (now, today) = (Instant::now(), self.clock.now());
         if let Some(verified) = self.known.get(&mark, now)
             && self.still_holds(&verified, today)
         {
             return Step::Done(self.for_resource(verified, resource, today));
         }
+        let text = match presented.expose() {
+            Ok(text) => text,
+            Err(refusal) => return Step::Done(Err(refusal)),
+        };
         match presented {
-            Presented::ApiKey(key) => Step::Done(self.check_key(key, mark, (now, today))),
-            Presented::Bearer(text) => match self.wrong.get(&mark, now) {
+            Presented::ApiKey(_) => Step::Done(self.check_key(text, mark, (now, today))),
+            Presented::Bearer(_) => match self.wrong.get(&mark, now) {
                 Some(refusal) => Step::Done(Err(refusal)),
                 None => self.check_token(text, mark, resource, (now, today)),
             },
