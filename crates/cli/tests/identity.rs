@@ -30,7 +30,8 @@ fn or_skip<T, E: std::fmt::Display>(found: Result<T, E>) -> Option<T> {
     }
 }
 
-/// From a challenge to an answer, as a client finds its way, and on while the issuer changes, is silent, and comes back.
+/// From a challenge to an answer, as a client finds its way, and on while the issuer changes and is silent. That it may come
+/// back with other keys takes half a minute to notice, which `gatepost-identity` tests with a clock of its own.
 #[tokio::test]
 async fn a_real_issuers_tokens_are_taken_while_its_keys_turn_and_while_it_is_dead() {
     let clients = json!({
@@ -72,15 +73,25 @@ servers: {{ crm: {{ url: "{}" }} }}
         .nth(1)
         .and_then(|url| url.strip_prefix(GATE))
         .expect("a URL at the gate");
-    let metadata = Post::get(metadata).send(gate.address()).await.whole().await.json();
+    let metadata = Post::get(metadata)
+        .send(gate.address())
+        .await
+        .whole()
+        .await
+        .json();
     assert_eq!(metadata["authorization_servers"], json!([issuer.url()]));
     assert_eq!(metadata["resource"], resource);
-    let ann = issuer.token("ann", metadata["resource"].as_str().unwrap(), "").await;
+    let ann = issuer
+        .token("ann", metadata["resource"].as_str().unwrap(), "")
+        .await;
     let answer = call(&ann, "crm__echo").await;
     assert_eq!(answer.outcome(), (200, None), "{}", answer.text());
     // No server sees it.
     let seen = format!("{:?}", crm.received());
-    assert!(!seen.contains("authorization") && !seen.contains(&ann[..40]), "{seen}");
+    assert!(
+        !seen.contains("authorization") && !seen.contains(&ann[..40]),
+        "{seen}"
+    );
 
     let (ben, cat, eve) = (
         issuer.token("ben", &resource, "").await,
@@ -114,15 +125,7 @@ servers: {{ crm: {{ url: "{}" }} }}
     }
     assert_eq!(gate.modern("/mcp").ask("tools/list", "{}").await.status, 401);
     assert!(counts["keys"].as_u64().unwrap() <= 3, "{counts}");
-    assert_eq!(gate.health().await["status"], "ok");
-
-    // And comes back, with other keys.
-    issuer.revive().await;
-    let anew = issuer.token("ann", &resource, "").await;
-    eventually("the new keys are found", async || {
-        call(&anew, "crm__echo").await.status == 200
-    })
-    .await;
+    assert_eq!(gate.health().await["status"], "healthy");
 }
 
 /// Both ways side by side, from files that change while the gate runs.
@@ -147,7 +150,9 @@ servers: {{ crm: {{ url: "{}" }} }}
     let made = command_in(
         GATEPOST.as_ref(),
         folder.path(),
-        &["keys", "create", "--json", "--role", "operator", "--tenant", "acme"],
+        &[
+            "keys", "create", "--json", "--role", "operator", "--tenant", "acme",
+        ],
     )
     .await;
     let made: Value = serde_json::from_str(&made).unwrap();
@@ -165,6 +170,12 @@ servers: {{ crm: {{ url: "{}" }} }}
         let answer = client.ask("tools/list", "{}").await;
         (answer.status == 200).then(|| answer.names("tools"))
     };
+    // Without `http.public_url` nobody can be told where, but that something is missing.
+    let refused = gate.modern("/mcp").ask("tools/list", "{}").await;
+    assert_eq!(
+        refused.header("www-authenticate"),
+        Some(r#"Bearer realm="gatepost""#)
+    );
     assert_eq!(tools(&one).await.unwrap(), ["crm__echo"]);
     assert!(tools(key).await.unwrap().len() > 20);
     assert_eq!(tools(&two).await, None);
@@ -173,20 +184,25 @@ servers: {{ crm: {{ url: "{}" }} }}
     eventually("the new key counts", async || tools(&two).await.is_some()).await;
     eventually("the old one no longer", async || tools(&one).await.is_none()).await;
     assert!(tools(key).await.is_some());
-    // Without `http.public_url` nobody can be told where, but that something is missing.
-    let refused = gate.modern("/mcp").ask("tools/list", "{}").await;
-    assert_eq!(refused.header("www-authenticate"), Some(r#"Bearer realm="gatepost""#));
 }
 
 /// What presents nothing where nobody asks is `local`; what presents something there is no more and no less.
 #[tokio::test]
 async fn without_identity_a_credential_changes_nothing() {
     let crm = OddServer::start(Odd::modern()).await.unwrap();
-    let gate = Gate::start(GATEPOST, &format!("servers: {{ crm: {{ url: '{}' }} }}", crm.url())).await;
+    let gate = Gate::start(
+        GATEPOST,
+        &format!("servers: {{ crm: {{ url: '{}' }} }}", crm.url()),
+    )
+    .await;
     for client in [gate.modern("/mcp"), gate.modern("/mcp").bearing("whatever")] {
         assert_eq!(client.call("crm__echo", "{}").await.outcome(), (200, None));
     }
-    assert!(crm.all("tools/call").iter().all(|call| call.header("authorization").is_none()));
+    assert!(
+        crm.all("tools/call")
+            .iter()
+            .all(|call| call.header("authorization").is_none())
+    );
     let metadata = Post::get("/.well-known/oauth-protected-resource/mcp");
     assert_eq!(metadata.send(gate.address()).await.status, 404);
 }

@@ -16,6 +16,8 @@ const PASSWORD: &str = "canary-basic-90ae31";
 const SEALING: &str = "canary-sealing-key-of-more-than-32-characters";
 const SECRET_ARGUMENT: &str = "canary-argument-5b8e60";
 const MAIL: &str = "canary.mail.e21a@example.com";
+/// Is found where the others are searched for: so that looking there means something.
+const HARMLESS: &str = "canary-harmless-1d35";
 /// The number that card networks give for tests.
 const CARD: &str = "4111111111111111";
 
@@ -65,7 +67,7 @@ async fn secrets_are_nowhere_but_where_they_belong() {
     // A busy time: good calls and bad ones, over all ways.
     let arguments = json!({
         "password": SECRET_ARGUMENT, "internal_note": SECRET_ARGUMENT, "Api-Key": SECRET_ARGUMENT,
-        "text": format!("write to {MAIL}, pay with {CARD}, take {}", house.key.key),
+        "harmless": HARMLESS, "text": format!("write to {MAIL}, pay with {CARD}, take {}", house.key.key),
         "deep": [{ "authorization": format!("Bearer {token}") }],
     })
     .to_string();
@@ -134,7 +136,7 @@ async fn secrets_are_nowhere_but_where_they_belong() {
     }
     said.push((
         "in the URL".to_owned(),
-        house.send(&call.clone().at("/mcp/nothing?x=1")).await,
+        house.send(&call.clone().at(&format!("/mcp/nothing?access_token={token}"))).await,
     ));
     said.push((
         "a broken body".to_owned(),
@@ -218,7 +220,7 @@ async fn secrets_are_nowhere_but_where_they_belong() {
     // What is written: the log of everything at trace, and every file.
     let log = house.gate.log();
     assert!(
-        log.contains("TRACE") && log.contains("not identified"),
+        log.contains("DEBUG") && log.contains("not identified"),
         "the log says everything"
     );
     find("the log", log.as_bytes(), &nowhere, &mut found);
@@ -237,8 +239,10 @@ async fn secrets_are_nowhere_but_where_they_belong() {
     let mut all = Vec::new();
     files(&folder.path().join("state"), &mut all);
     assert!(all.iter().any(|path| path.ends_with("gatepost.db")), "{all:?}");
+    let mut harmless = Vec::new();
     for path in all {
         let bytes = std::fs::read(&path).unwrap();
+        find("", &bytes, &[(path.display().to_string(), HARMLESS.to_owned())], &mut harmless);
         find(
             &path.strip_prefix(folder.path()).unwrap().display().to_string(),
             &bytes,
@@ -246,6 +250,7 @@ async fn secrets_are_nowhere_but_where_they_belong() {
             &mut found,
         );
     }
+    assert!(harmless.iter().any(|place| place.contains("audit")), "{harmless:?}");
     found.sort();
     found.dedup();
     assert!(found.is_empty(), "{}", found.join("\n"));

@@ -213,14 +213,18 @@ async fn hidden_prompts_and_resources_are_hidden_everywhere() {
 async fn a_vendors_methods_are_decided_too() {
     let house = House::open().await;
     for (path, server) in [("/mcp/crm", &house.crm), ("/mcp/old", &house.old)] {
-        let reader = match path {
-            "/mcp/crm" => house.modern(path, json!({ "groups": ["readers"] })),
-            _ => house.legacy(path, json!({ "groups": ["readers"] })).await,
-        };
-        let staff = match path {
-            "/mcp/crm" => house.modern(path, json!({})),
-            _ => house.legacy(path, json!({})).await,
-        };
+        // Who can be asked has a session of its own there, on which it is heard too.
+        let [reader, staff] = ["readers", "staff"].map(async |group| {
+            let client = house.modern(path, json!({ "groups": [group] }));
+            match path {
+                "/mcp/crm" => client,
+                _ => client.greeting("2025-11-25", r#"{"roots":{}}"#).await,
+            }
+        });
+        let (reader, staff) = (reader.await, staff.await);
+        for client in [&reader, &staff] {
+            assert_eq!(client.call("echo", "{}").await.outcome(), (200, None));
+        }
         let answer = reader.ask("vendor/odd", "{}").await;
         assert!(answer.json()["error"].is_object(), "{}", answer.text());
         assert!(server.last("vendor/odd").is_none());

@@ -5,7 +5,7 @@ use gatepost_testkit::gate::{Answer, Client, Era, Method, Post, Puppet, eventual
 use gatepost_testkit::odd::{Behaviour, Odd, OddServer};
 use serde_json::{Value, json};
 
-use crate::house::{ApiKey, House, MARK, seen};
+use crate::house::{ApiKey, House, MARK, address, seen};
 
 /// Everybody whom ann of acme is not, with a name for each.
 fn others(house: &House, path: &str) -> Vec<(&'static str, String)> {
@@ -376,18 +376,21 @@ async fn what_is_sealed_for_one_thing_opens_no_other() {
     assert_ne!(as_state.outcome(), (200, None), "{}", as_state.text());
 }
 
-/// A key that is revoked, and one that ends, are good for nothing any more, also where they have begun something.
+/// A key that is revoked is good for nothing any more, also where it has begun something.
 #[tokio::test]
 async fn a_revoked_key_ends_within_a_moment() {
     let house = House::open().await;
     let folder = house.gate.folder();
     let lost = ApiKey::create(folder, &["--role", "all"]).await;
-    let short = ApiKey::create(folder, &["--role", "all", "--expires", "3s"]).await;
     let client = |key: &ApiKey, path: &str| house.gate.modern(path).bearing(&key.key);
-    let status = async |key: &ApiKey| client(key, "/mcp").ask("tools/list", "{}").await.status;
-    for key in [&lost, &short] {
-        eventually("the new key is known", async || status(key).await == 200).await;
-    }
+    // Asked again and again from elsewhere, since who is refused too often is not heard any more.
+    let mut number = 0;
+    let mut status = async |key: &ApiKey| {
+        number += 1;
+        let post = client(key, "/mcp").request("tools/list", "{}");
+        house.send(&post.from(address(number))).await.status
+    };
+    eventually("the new key is known", async || status(&lost).await == 200).await;
     let session = client(&lost, "/mcp/old").greeting("2025-11-25", "{}").await;
     assert_eq!(session.call("echo", "{}").await.status, 200);
     let open = Post::get("/sse/old")
@@ -411,10 +414,6 @@ async fn a_revoked_key_ends_within_a_moment() {
         .request("ping", "{}")
         .header("mcp-session-id", session.session().unwrap());
     assert_eq!(house.send(&stolen).await.status, 404);
-    eventually("the other one ends by itself", async || {
-        status(&short).await == 401
-    })
-    .await;
     assert_eq!(status(&house.key).await, 200);
 
     let listed = house.gate.command(&["keys", "list", "--json"]).await;
@@ -430,11 +429,16 @@ async fn a_revoked_key_ends_open_streams() {
     let house = House::open().await;
     let lost = ApiKey::create(house.gate.folder(), &["--role", "all"]).await;
     let client = |path: &str| house.gate.modern(path).bearing(&lost.key);
+    let mut number = 0;
     eventually("the new key is known", async || {
-        client("/mcp").ask("tools/list", "{}").await.status == 200
+        number += 1;
+        let post = client("/mcp").request("tools/list", "{}");
+        house.send(&post.from(address(number))).await.status == 200
     })
     .await;
-    let mut subscription = client("/mcp").subscribe("1", r#"{"toolsListChanged":true}"#).await;
+    let mut subscription = client("/mcp")
+        .subscribe("1", r#"{"toolsListChanged":true}"#)
+        .await;
     let session = client("/mcp/old").greeting("2025-11-25", "{}").await;
     let mut own_stream = session.listen().await;
     let open = Post::get("/sse/old").header("x-api-key", &lost.key);

@@ -3,7 +3,7 @@
 use gatepost_testkit::gate::{Answer, Gate, Method, Post};
 use serde_json::json;
 
-use crate::house::{GATE, GATEPOST, House, PAGE};
+use crate::house::{GATE, GATEPOST, House, PAGE, seen};
 
 /// A web page that has somebody's credential, or a name that leads here, is refused before anybody asks who they are.
 #[tokio::test]
@@ -203,6 +203,28 @@ async fn metadata_is_for_everybody() {
         let post = Post::new(Method::POST, url.strip_prefix(GATE).unwrap());
         assert_eq!(house.send(&post).await.status, 405);
     }
+}
+
+/// On loopback there may be something in front that lets everybody through.
+#[tokio::test]
+async fn operators_pages_are_not_passed_on_to_clients() {
+    let house = House::open().await;
+    let ask = async |path: &str, host: &str| {
+        let post = Post::get(path).header("host", host);
+        house.send(&post).await
+    };
+    let own = house.gate.address().to_string();
+    let nothing = ask("/nothing", "gate.example.com").await;
+    for path in ["/health", "/metrics"] {
+        assert_eq!(ask(path, &own).await.status, 200, "{path}");
+        let passed_on = ask(path, "gate.example.com").await;
+        assert_eq!(passed_on.status, 404, "{path}: {}", passed_on.text());
+        assert_eq!(seen(&passed_on, path), seen(&nothing, "/nothing"), "{path}");
+        assert_eq!(ask(path, "evil.example").await.status, 403, "{path}");
+        let page = Post::get(path).header("origin", PAGE);
+        assert_eq!(house.send(&page).await.status, 404, "{path}");
+    }
+    assert_eq!(ask("/readyz", "gate.example.com").await.status, 200);
 }
 
 /// What operators see is not for whoever reaches the gate from elsewhere.
