@@ -574,7 +574,7 @@ impl Server {
         self.manner.load_full()
     }
 
-    async fn greet(&self, personal: Option<&Arc<Presented>>) -> Result<Arc<Facts>, CallError> {
+    pub(super) async fn greet(&self, personal: Option<&Arc<Presented>>) -> Result<Arc<Facts>, CallError> {
         match self.known() {
             Some(facts) => Ok(facts),
             // Rare and large, so it must not make room in every call's future (and on every worker's stack).

@@ -43,10 +43,11 @@ impl Server {
         listen: &Request,
         ids: impl Iterator<Item = &str> + Send,
     ) -> Result<Option<TaskNotices>, CallError> {
-        // Whoever has a task here has greeted it.
-        let Some(facts) = self.known().filter(|facts| facts.era() == Era::Modern) else {
+        let personal = self.personal(asker)?;
+        let facts = self.greet(personal.as_ref()).await?;
+        if facts.era() != Era::Modern {
             return Ok(None);
-        };
+        }
         let ids: Vec<Vec<u8>> = ids.map(json::quote).collect();
         let filter = ObjectWriter::new()
             .raw("taskIds", &[b"[", &ids.join(&b',')[..], b"]"].concat())
@@ -64,7 +65,7 @@ impl Server {
             log_level: None,
             conversation: client.conversation.map(|conversation| *conversation.bytes()),
             principal: Some(client.principal()),
-            personal: self.personal(asker)?,
+            personal,
             headers: Vec::new(),
             params: Vec::new(),
             repeatable: true,

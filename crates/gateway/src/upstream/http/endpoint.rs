@@ -159,7 +159,8 @@ impl Endpoint {
                 return sending.await;
             }
         }
-        self.send_completed(request).await
+        let sent = self.client.send(self.completed(request)).await;
+        sent.map_err(|error| self.broken(error))
     }
 
     /// With a token that the gate gets for itself. A 401 says that the server did nothing, and perhaps that the token was
@@ -169,7 +170,8 @@ impl Endpoint {
         let none = |why| self.context.error(Cause::NoCredential(why), true);
         let token = tokens.token().await.map_err(none)?;
         request.field(&header::AUTHORIZATION, &token.field);
-        let response = self.send_completed(request).await?;
+        let response = self.client.send(self.completed(request)).await;
+        let response = response.map_err(|error| self.broken(error))?;
         if response.status != StatusCode::UNAUTHORIZED {
             return Ok(response);
         }
@@ -178,7 +180,8 @@ impl Endpoint {
         let token = tokens.token().await.map_err(none)?;
         let mut request = again;
         request.field(&header::AUTHORIZATION, &token.field);
-        self.send_completed(request).await
+        let sent = self.client.send(self.completed(request)).await;
+        sent.map_err(|error| self.broken(error))
     }
 
     /// A text that the server had a part in, without the secrets that it was sent.
@@ -193,14 +196,18 @@ impl Endpoint {
         scrub.finish()
     }
 
-    async fn send_completed(&self, mut request: Request) -> Result<Response, CallError> {
+    /// With the fields of the configuration.
+    fn completed(&self, mut request: Request) -> Request {
         for (name, value) in &self.fixed.headers {
             request.default_field(name, value);
         }
-        match self.client.send(request).await {
-            Ok(response) => Ok(response),
-            Err(HttpError::Connect(why)) => Err(self.context.error(Cause::Unreachable(why), true)),
-            Err(HttpError::Broken(why)) => Err(self.context.error(Cause::Ended(why), false)),
+        request
+    }
+
+    fn broken(&self, error: HttpError) -> CallError {
+        match error {
+            HttpError::Connect(why) => self.context.error(Cause::Unreachable(why), true),
+            HttpError::Broken(why) => self.context.error(Cause::Ended(why), false),
         }
     }
 }
