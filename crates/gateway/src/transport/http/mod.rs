@@ -53,8 +53,8 @@ struct Front {
     gate: Arc<Gate>,
     audience: Audience,
     allowed: Allowed,
-    /// Whether `/health` and `/metrics` answer here.
-    operators: bool,
+    /// Under which names `/health` and `/metrics` answer here, if they do.
+    operators: Option<Allowed>,
     patience: Patience,
     body_limit: u64,
     body_patience: std::time::Duration,
@@ -94,7 +94,15 @@ pub async fn serve(gate: Arc<Gate>, mut listener: Listener, audience: Audience) 
     let front = Arc::new(Front {
         audience,
         allowed: Allowed::new(listener.address(), &hosts, &origins),
-        operators: audience == Audience::Ops || (!own_ops && listener.is_private()),
+        operators: match audience {
+            Audience::Ops => Some(Allowed::new(listener.address(), &hosts, &origins)),
+            Audience::Main if own_ops || !listener.is_private() => None,
+            // What clients elsewhere call the gate is not for operators: whatever stands in front passes it on from everybody.
+            Audience::Main if listener.address().is_none() && !hosts.is_empty() => {
+                Some(Allowed::new(None, &["localhost".to_owned()], &[]))
+            }
+            Audience::Main => Some(Allowed::new(listener.address(), &[], &[])),
+        },
         patience: Patience {
             header: config.header_timeout,
             idle: config.idle_timeout,
@@ -259,9 +267,11 @@ async fn route(front: &Front, from: Option<IpAddr>, request: Request<Incoming>) 
             })
         };
     }
-    if front.operators && matches!(path, "/health" | "/metrics") {
-        // The same guard as for clients: a web page must not read them either.
-        if let Err(refusal) = front.allowed.check(request.uri(), request.headers()) {
+    if let Some(allowed) = &front.operators
+        && matches!(path, "/health" | "/metrics")
+        && let Some(answers) = for_operators(front, allowed, &request)
+    {
+        if let Err(refusal) = answers {
             return refused(&refusal);
         }
         return plain(if path == "/health" {
@@ -271,6 +281,20 @@ async fn route(front: &Front, from: Option<IpAddr>, request: Request<Incoming>) 
         });
     }
     refused(&Refusal::NoEndpoint(gatepost_policy::Printable(path).to_string()))
+}
+
+/// Whether an operator asks; `None` where a client elsewhere does, for whom there is nothing. The same guard as for clients: a
+/// web page must not read it either.
+fn for_operators(
+    front: &Front,
+    operators: &Allowed,
+    request: &Request<Incoming>,
+) -> Option<Result<(), Refusal>> {
+    let (uri, headers) = (request.uri(), request.headers());
+    match front.allowed.check(uri, headers) {
+        Ok(()) if operators.check(uri, headers).is_err() => None,
+        checked => Some(checked),
+    }
 }
 
 /// Where tokens for an endpoint come from. It says the same of an endpoint that does not exist, since nobody has said yet who
