@@ -282,11 +282,7 @@ impl Left {
         let mut lines = Lines::open(&last.path, 0).map_err(failed("read", &last.path))?;
         let mut expected: Option<(u64, Hash)> = None;
         let mut good = 0;
-        loop {
-            match lines.next().map_err(failed("read", &last.path))? {
-                Next::Line => {}
-                Next::Torn | Next::End => break,
-            }
+        while lines.next().map_err(failed("read", &last.path))? == Next::Line {
             let hash = Hash::of(&lines.line);
             let record = Head::of(&lines.line);
             let fits = record.is_some_and(|record| {

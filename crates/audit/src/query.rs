@@ -330,7 +330,7 @@ impl Tail {
     ///
     /// # Errors
     /// When the log cannot be read.
-    pub fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
+    pub fn read(&mut self) -> io::Result<Option<Vec<u8>>> {
         if let Some(line) = self.ready.next() {
             return Ok(Some(line));
         }

@@ -30,9 +30,7 @@ use target::{NotTaken, Target, Terms, target};
 
 /// How much a batch holds at most, in bytes; a single record may be longer.
 const BATCH_BYTES: usize = 1 << 20;
-/// How long to wait after the first failure; then twice as long after each.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-/// At most this long.
+/// No pause after a failure is longer.
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 /// After so many failures in a row the log says so.
 const TROUBLE: u32 = 3;
@@ -77,10 +75,12 @@ impl Sinks {
             stop,
         };
         for (terms, target) in targets {
-            let (file, said) = CursorFile::open(&engine.settings.folder, &terms.key)?;
+            let (mut file, said) = CursorFile::open(&engine.settings.folder, &terms.key)?;
             let cursor = said
                 .filter(|said| said.log == engine.log && said.seq <= engine.began.seq)
                 .unwrap_or_else(|| engine.began.clone());
+            // A sink that is new begins here even if the gate is killed before it has sent anything.
+            file.write(&cursor)?;
             let health = Arc::new(Mutex::new(SinkHealth {
                 name: terms.name.clone(),
                 delivered: cursor.seq,
@@ -263,7 +263,9 @@ impl Sink {
 
     /// Waits before the next attempt; longer each time, and never as long as others do. False: it is to stop.
     async fn pause(&mut self) -> bool {
-        let doubled = FIRST_PAUSE
+        let doubled = self
+            .terms
+            .pause
             .saturating_mul(1 << self.failures.saturating_sub(1).min(16))
             .min(LONGEST_PAUSE);
         let mut random = [0; 1];

@@ -412,6 +412,11 @@ impl Walk<'_> {
             file: file.clone(),
             because: because.to_owned(),
         };
+        // Two lines that have become one begin like a record and are none.
+        if let Some(last) = self.last.as_ref().filter(|last| !is_json(&last.line)) {
+            let because = "it runs into what follows";
+            return Some(fault(FaultKind::Changed, last.seq, &last.file, because));
+        }
         let known = self.known.records.iter().map(|known| known.0).max().unwrap_or(0);
         if known > last {
             return Some(cut(known, "the checkpoint that was given is of a later record"));
@@ -439,6 +444,10 @@ impl Walk<'_> {
         }
         None
     }
+}
+
+fn is_json(line: &[u8]) -> bool {
+    serde_json::from_slice::<serde::de::IgnoredAny>(line).is_ok()
 }
 
 fn fault(kind: FaultKind, seq: u64, file: &Path, because: &str) -> Fault {

@@ -11,6 +11,8 @@ use crate::chain::{hex, sha256};
 
 /// How long a receiver may take for a batch.
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// How long to wait after a first failure.
+const PAUSE: Duration = Duration::from_secs(1);
 /// How much of its answer is read, in bytes. Only its status matters.
 const ANSWER: u64 = 64 * 1024;
 
@@ -40,6 +42,8 @@ pub(crate) struct Terms {
     pub(crate) every: Duration,
     pub(crate) batch: u64,
     pub(crate) backlog: u64,
+    /// How long to wait after the first failure; then twice as long after each.
+    pub(crate) pause: Duration,
 }
 
 pub(crate) fn target(sink: &Sink) -> (Terms, Box<dyn Target>) {
@@ -51,6 +55,7 @@ pub(crate) fn target(sink: &Sink) -> (Terms, Box<dyn Target>) {
                 every: Duration::ZERO,
                 batch: 500,
                 backlog: u64::MAX,
+                pause: PAUSE,
             };
             (terms, Box::new(Stdout))
         }
@@ -63,6 +68,7 @@ pub(crate) fn target(sink: &Sink) -> (Terms, Box<dyn Target>) {
                 every: http.every,
                 batch: u64::from(http.batch.get()),
                 backlog: http.backlog.0,
+                pause: PAUSE,
             };
             (terms, Box::new(http.clone()))
         }

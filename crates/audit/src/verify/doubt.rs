@@ -3,7 +3,7 @@
 
 use std::{io, path::Path};
 
-use super::{Before, Fault, FaultKind, Walk, fault};
+use super::{Fault, FaultKind, Walk, fault, is_json};
 use crate::{
     Hash,
     line::Head,
@@ -72,11 +72,10 @@ impl Walk<'_> {
             })
         };
         // Two lines that have become one begin like a record and are none.
-        let torn = |last: &Before| serde_json::from_slice::<serde::de::IgnoredAny>(&last.line).is_err();
         if let Some(fault) = self
             .last
             .as_ref()
-            .filter(|last| torn(last))
+            .filter(|last| !is_json(&last.line))
             .and_then(|_| changed())
         {
             return Ok(fault);

@@ -133,6 +133,11 @@ fn a_changed_byte_names_its_record() {
         let original = fs::read(&file.path).unwrap();
         let mut record = file.first;
         for at in 0..original.len() {
+            // Every line end and what is around it, and a few places between.
+            let near_an_end = original[at.saturating_sub(1)..original.len().min(at + 2)].contains(&b'\n');
+            if !near_an_end && at % 11 != 0 {
+                continue;
+            }
             let mut changed = original.clone();
             changed[at] ^= 1;
             fs::write(&file.path, &changed).unwrap();

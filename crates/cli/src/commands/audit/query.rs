@@ -168,7 +168,7 @@ pub(crate) fn tail(args: &TailArgs) -> Result<(), Failure> {
     let failed = |error: io::Error| unreadable(&error, &folder);
     let mut tail = Tail::last(&folder, args.lines).map_err(failed)?;
     loop {
-        while let Some(line) = tail.next().map_err(failed)? {
+        while let Some(line) = tail.read().map_err(failed)? {
             let text = String::from_utf8_lossy(&line);
             let shown = match Record::of(&line) {
                 Some(record) if !args.json => show::record(&record, &text),
