@@ -1,7 +1,7 @@
 //! Why a thing is shown, hidden, allowed or refused: the same view, the same `policy::decide` and the same order as a call,
 //! with everything that was looked at on the way.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use gatepost_policy::{
     Action, Caller, Circumstances, Classified, Decision, Explanation, Facts, Kind, Reason, UnixMillis,
@@ -13,7 +13,7 @@ use crate::{
     catalog::{Candidate, ListKind, View},
     gate::Gate,
     inbound::Inbound,
-    upstream::Server,
+    upstream::{Asker, Server},
 };
 
 /// What somebody would do.
@@ -87,6 +87,10 @@ impl fmt::Display for Verdict {
 pub struct Explained {
     /// What a call would be answered with.
     pub verdict: Verdict,
+    /// The caller's roles; none where none are needed.
+    pub roles: Vec<Arc<str>>,
+    /// Why the endpoint is hidden, if it is.
+    pub endpoint: Option<Explanation>,
     /// What was found under that name, in the order in which it counts; what comes after the first that is shown is hidden
     /// by it.
     pub found: Vec<Found>,
@@ -109,27 +113,74 @@ pub struct Found {
     pub explanation: Explanation,
 }
 
+/// A server of which nothing is known, so that what it has is not found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unseen {
+    /// The server.
+    pub server: Arc<str>,
+    /// Why nothing is known of it.
+    pub why: String,
+}
+
 impl Gate {
+    /// Prepares a gate that is not open for a [`Question`]: asks the servers of its endpoint of which nothing is known, each
+    /// for at most `patience`, and says of which nothing is known still.
+    pub async fn look_around(&self, question: &Question<'_>, patience: Duration) -> Vec<Unseen> {
+        let Some(endpoint) = self.endpoint(question.endpoint) else {
+            return Vec::new();
+        };
+        let (caller, catalog) = (self.who_asks(question), &endpoint.catalog);
+        let asker = Asker::plain(&caller);
+        catalog.ask_unseen(patience, &endpoint.name, asker).await;
+        let unseen = catalog.unseen(&endpoint.name, asker);
+        unseen
+            .into_iter()
+            .map(|(server, why)| Unseen { server, why })
+            .collect()
+    }
+
+    /// The names of what the caller sees at the endpoint of a [`Question`], of the kind that it is about.
+    pub fn shown(&self, question: &Question<'_>) -> Vec<String> {
+        let caller = self.who_asks(question);
+        let kind = match question.thing {
+            Thing::Tool(_) => ListKind::Tools,
+            Thing::Prompt(_) => ListKind::Prompts,
+            Thing::Resource(_) => ListKind::Resources,
+        };
+        self.endpoint(question.endpoint)
+            .filter(|endpoint| endpoint.admits(&caller))
+            .and_then(|endpoint| endpoint.view(Asker::plain(&caller)))
+            .map(|view| view.names(kind).map(str::to_owned).collect())
+            .unwrap_or_default()
+    }
+
+    fn who_asks(&self, question: &Question<'_>) -> Arc<Caller> {
+        match question.who {
+            None => Arc::clone(&self.local),
+            Some(facts) => Arc::new(self.rules.caller(facts.clone())),
+        }
+    }
+
     /// Answers a [`Question`] as a call would be answered now.
     pub fn explain(&self, question: &Question<'_>) -> Explained {
-        let nothing = |verdict| Explained {
+        let caller = self.who_asks(question);
+        let nothing = |verdict, endpoint| Explained {
             verdict,
+            roles: caller.roles().cloned().collect(),
+            endpoint,
             found: Vec::new(),
             limits: Vec::new(),
         };
         let Some(endpoint) = self.endpoint(question.endpoint) else {
-            return nothing(Verdict::NoEndpoint);
+            return nothing(Verdict::NoEndpoint, None);
         };
-        let caller = match question.who {
-            None => Arc::clone(&self.local),
-            Some(facts) => Arc::new(self.rules.caller(facts.clone())),
+        let Some(view) = endpoint.view(Asker::plain(&caller)) else {
+            return nothing(Verdict::NoEndpoint, None);
         };
         if !endpoint.admits(&caller) {
-            return nothing(Verdict::EndpointHidden);
+            let why = why_closed(&view, &caller);
+            return nothing(Verdict::EndpointHidden, Some(why));
         }
-        let Some(view) = endpoint.view(crate::upstream::Asker::plain(&caller)) else {
-            return nothing(Verdict::NoEndpoint);
-        };
         let candidates = candidates(&view, question.thing);
         let winner = candidates
             .iter()
@@ -172,11 +223,24 @@ impl Gate {
             })
             .unwrap_or_default();
         Explained {
-            verdict,
             found,
             limits,
+            ..nothing(verdict, None)
         }
     }
+}
+
+/// Why an endpoint does not admit a caller: none of the roles that its view is for, or nothing that a role could allow of
+/// its only server, whatever it has. The policy says either of any name.
+fn why_closed(view: &View, caller: &Caller) -> Explanation {
+    let server = view.only_server().map_or("", |server| server.name());
+    let anything = Action {
+        kind: Kind::Read,
+        server,
+        name: "",
+        effect: Classified::BY_METHOD,
+    };
+    explain(caller, view.rules(), &anything, Circumstances::Listing)
 }
 
 /// Why a name that a caller used is unknown to them, if a server has it: which server, what it is called there, and the
@@ -223,3 +287,6 @@ fn kind_of(thing: Thing<'_>) -> Kind {
         Thing::Resource(_) => Kind::Read,
     }
 }
+
+#[cfg(test)]
+mod tests;

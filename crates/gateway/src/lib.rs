@@ -40,7 +40,7 @@ mod task;
 mod transport;
 mod upstream;
 
-pub use explain::{Explained, Found, Question, Thing, Verdict};
+pub use explain::{Explained, Found, Question, Thing, Unseen, Verdict};
 pub use gate::{BuildError, Gate, Modules, Phase, Snapshot};
 pub use module::{Module, Serving};
 pub use seal::SealError;

@@ -253,10 +253,56 @@ impl<S: Source> Catalog<S> {
     /// that somebody has already waited for so long. Afterwards its things arrive as a change of the lists. Servers that
     /// `asker` has credentials of its own for are asked in its name.
     pub(crate) async fn settled(&self, endpoint: &EndpointName, asker: Asker<'_>) {
+        self.settled_within(PATIENCE, endpoint, asker).await;
+    }
+
+    /// For somebody who wants to know once, instead of [`Catalog::start`]: asks those servers of an endpoint of which
+    /// nothing is known, and waits for them as [`Catalog::settled`] does.
+    pub(crate) async fn ask_unseen(
+        self: &Arc<Self>,
+        patience: Duration,
+        endpoint: &EndpointName,
+        asker: Asker<'_>,
+    ) {
+        {
+            let members = self.endpoint(endpoint).into_iter().flat_map(|one| &one.members);
+            let unseen = members.filter(|at| {
+                let slot = self.slots.get(**at);
+                slot.is_some_and(|slot| slot.listing.load().is_none())
+            });
+            let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+            for &at in unseen {
+                tasks.spawn(refresh::keep(Arc::clone(self), at));
+            }
+        }
+        self.settled_within(patience, endpoint, asker).await;
+    }
+
+    /// The servers of an endpoint of which nothing is known to this caller, each with the reason.
+    pub(crate) fn unseen(&self, endpoint: &EndpointName, asker: Asker<'_>) -> Vec<(Arc<str>, String)> {
+        let Some(view) = self.view_for(endpoint, asker) else {
+            return Vec::new();
+        };
+        let why = |server: &Arc<S>| {
+            let slot = self.slots.iter().find(|slot| slot.name == *server.name());
+            match slot.and_then(|slot| slot.failure()) {
+                Some(failure) => failure,
+                None if server.asked_for() == AskedFor::Owners => {
+                    "it is asked only with a credential of who calls".to_owned()
+                }
+                None => "it has not answered yet".to_owned(),
+            }
+        };
+        view.unseen()
+            .map(|server| (Arc::clone(server.name()), why(server)))
+            .collect()
+    }
+
+    async fn settled_within(&self, patience: Duration, endpoint: &EndpointName, asker: Asker<'_>) {
         let Some(endpoint) = self.endpoint(endpoint) else {
             return;
         };
-        let patience = Instant::now() + PATIENCE;
+        let patience = Instant::now() + patience;
         // They begin before anything is waited for.
         let own: Vec<_> = endpoint
             .personal

@@ -590,6 +590,12 @@ impl<S: Source> View<S> {
         &self.sealer
     }
 
+    /// The public names, or URIs, in a list, in order.
+    pub(crate) fn names(&self, kind: ListKind) -> impl Iterator<Item = &str> {
+        self.entries(kind)
+            .map(|entry| entry.public.unwrap_or(&entry.item.key))
+    }
+
     /// What a list shows, in order.
     pub(super) fn entries(&self, kind: ListKind) -> impl ExactSizeIterator<Item = Entry<'_>> + Clone {
         let mut lists: Vec<(Version, &[Item])> = Vec::with_capacity(self.members.len());
