@@ -136,6 +136,7 @@ fn severity(cause: &Cause) -> HealthState {
         Cause::Unreachable(_)
         | Cause::NotStarted(_)
         | Cause::Handshake(_)
+        | Cause::NoCredential(_)
         | Cause::Ended(_)
         | Cause::Timeout(_) => HealthState::Unhealthy,
         _ => HealthState::Degraded,

@@ -264,12 +264,29 @@ impl Server {
             return server.call(out, facts.version).await;
         }
         let (key, how) = self.key(out, &facts);
+        if key.conversation.is_some() && key.credential.is_some() {
+            self.part_with_old_credentials(&key)?;
+        }
         let first = Box::pin(self.send_on_session(out, &key, how)).await;
         match first {
             Err(error) if matches!(error.cause, Cause::SessionGone) => {
                 Box::pin(self.start_anew(error, out, &key, how)).await
             }
             other => other,
+        }
+    }
+
+    /// A session belongs to one credential, also where it is one client's own. One that comes with another must learn that what
+    /// the server held for it is not there any more.
+    fn part_with_old_credentials(&self, key: &Key) -> Result<(), CallError> {
+        let is_old =
+            |other: &Key| other.conversation == key.conversation && other.credential != key.credential;
+        match self.pool.peek_any(is_old) {
+            None => Ok(()),
+            Some(old) => {
+                self.pool.discard(&old);
+                Err(self.context.error(Cause::SessionGone, true))
+            }
         }
     }
 

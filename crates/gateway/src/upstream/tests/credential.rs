@@ -348,6 +348,42 @@ async fn a_caller_has_its_own_session_and_nobody_elses() {
 }
 
 #[tokio::test]
+async fn a_client_that_comes_with_another_token_learns_that_its_session_is_over() {
+    let sessions = AtomicUsize::new(0);
+    let backend = Backend::start(move |seen| legacy(&sessions, seen, |seen| result(seen, "{}"))).await;
+    let pass = Credential::PassThrough {
+        audience: "https://crm".to_owned(),
+    };
+    let (server, _) = with(&backend, ", isolation: session", vec![pass]);
+    let call = async |conversation: u8, token: &str| {
+        let mut headers = ::http::HeaderMap::new();
+        // {"aud":"https://crm"}
+        let token = format!("Bearer e30.eyJhdWQiOiJodHRwczovL2NybSJ9.{token}");
+        headers.insert("authorization", token.parse().unwrap());
+        let ann = known("ann");
+        let caller = Caller {
+            personal: server.personal(Asker::of(&ann, &headers)).unwrap(),
+            principal: ann.principal().clone(),
+            conversation: Some([conversation; 16]),
+            ..Caller::legacy("{}")
+        };
+        caller.text(&server).await
+    };
+    call(1, "first").await.unwrap();
+    call(2, "first").await.unwrap();
+    assert!(matches!(cause(call(1, "second").await), Cause::SessionGone));
+    call(1, "second").await.unwrap();
+    call(2, "first").await.unwrap();
+    let calls = backend.seen("tools/call");
+    let of: Vec<_> = calls
+        .iter()
+        .map(|seen| seen.header("mcp-session-id").unwrap())
+        .collect();
+    // The first one was opened to find out what the server is.
+    assert_eq!(of, ["s2", "s3", "s4", "s3"]);
+}
+
+#[tokio::test]
 async fn without_a_credential_nothing_is_sent() {
     let backend = Backend::start(|seen| modern(seen, |seen| result(seen, "{}"))).await;
     let pass = Credential::PassThrough {
