@@ -9,7 +9,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help install serve build test test-integration test-contract test-e2e test-perf install-peers \
-        lint check security-scan fuzz bench docs container
+        lint check security-scan fuzz crash bench docs container
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -55,6 +55,9 @@ install-peers: ## install the real clients and servers that tests run against (.
 
 fuzz: ## fuzz every parser for five minutes each, or SECONDS=n
 	scripts/fuzz.sh $(or $(SECONDS),300)
+
+crash: ## kill -9 at random points under load, ROUNDS=n (500): nothing acknowledged is lost
+	GATEPOST_CRASH_ROUNDS=$(or $(ROUNDS),500) $(CARGO) test --release $(LOCKED) -p gatepost-audit --test crash -- --nocapture
 
 security-scan: ## known vulnerabilities, licences, banned crates, sources of every dependency
 	scripts/security-scan.sh

@@ -1,21 +1,23 @@
 //! The engine: puts records in order, chains them, and gets them to the disk in groups.
 //!
-//! A record is numbered and hashed under a short lock and then waits in a buffer. In `batch` whoever finds nobody writing writes the
-//! whole buffer, outside of the lock; the others wait until their bytes are in the file, which is some microseconds, and nobody
-//! is sent to another thread. In `sync` tasks then wait, without holding their thread, until the [keeper](crate::keeper) has
-//! brought the whole group to the disk.
+//! A record is numbered and hashed under a short lock and then waits in a buffer. Of the tasks that wait for it to be in the file
+//! the first lets the others that are ready go before it, and then writes what all of them have brought, outside of the lock: a
+//! busy gate makes one system call for many records, and nobody is sent to another thread. In `sync` they then wait, without
+//! holding their thread, until the [keeper](crate::keeper) has brought the whole group to the disk.
 //!
 //! What fails is never half there: after a failed write the file is cut back to its last whole group, and everybody whose record
 //! was in the buffer hears of it. After a failed fsync nothing is known of the file any more, so it is never written again.
 
 use std::{
     collections::{HashSet, VecDeque},
+    future::poll_fn,
     hash::{BuildHasherDefault, Hasher},
     io,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    task::{Poll, Waker},
     time::Instant,
 };
 
@@ -128,6 +130,12 @@ pub(crate) struct State {
     spare: Vec<u8>,
     writing: bool,
     waiting: u32,
+    /// A task is about to write, and others may join until it does.
+    gathering: bool,
+    /// Tasks that wait for that.
+    joined: Vec<Waker>,
+    /// The last record in the buffer that must not wait for its sinks.
+    urgent: u64,
     /// The last record in the file.
     pub(crate) written: u64,
     written_hash: Hash,
@@ -238,6 +246,9 @@ impl Engine {
             spare: Vec::new(),
             writing: false,
             waiting: 0,
+            gathering: false,
+            joined: Vec::new(),
+            urgent: 0,
             written,
             written_hash: position.hash,
             file: position.file.into(),
@@ -284,8 +295,20 @@ impl Engine {
         self.settings.on_failure == OnFailure::Allow
     }
 
-    /// Adds a record and returns when it is in the file.
+    /// Adds a record and returns when it is in the file. Blocks for one write at most.
     pub(crate) fn record(&self, body: &[u8], change: Change, urgent: bool) -> Result<Mark, Unwritten> {
+        let mark = self.enter(body, change, urgent)?;
+        if mark == Mark::NOWHERE {
+            return Ok(mark);
+        }
+        match self.flush(Some(mark)) {
+            Some(Err(error)) => self.lose(0, error),
+            _ => Ok(mark),
+        }
+    }
+
+    /// Adds a record, which is in the file when [`durable`](Self::durable) has returned.
+    pub(crate) fn enter(&self, body: &[u8], change: Change, urgent: bool) -> Result<Mark, Unwritten> {
         let mut state = self.lock();
         if state.closing != Closing::No {
             let reason = Arc::from("it was closed");
@@ -310,19 +333,29 @@ impl Engine {
         if change == Change::Opens {
             state.open.insert(seq);
         }
-        let mark = Mark {
+        if urgent {
+            state.urgent = seq;
+        }
+        Ok(Mark {
             seq,
             epoch: state.epoch,
-        };
+        })
+    }
+
+    /// Writes what is in the buffer, or waits until somebody else has; what became of `mark` by that.
+    fn flush(&self, mark: Option<Mark>) -> Option<Result<(), Unwritten>> {
+        let mut state = self.lock();
         let done = loop {
-            match state.verdict(mark, state.written) {
-                Some(done) => break done,
-                None if !state.writing => state = self.write(state),
-                None => {
-                    state.waiting += 1;
-                    state = self.written.wait(state).unwrap_or_else(PoisonError::into_inner);
-                    state.waiting -= 1;
-                }
+            let done = mark.and_then(|mark| state.verdict(mark, state.written));
+            if done.is_some() || (mark.is_none() && state.pending.is_empty()) || state.trouble.is_some() {
+                break done;
+            }
+            if state.writing {
+                state.waiting += 1;
+                state = self.written.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state.waiting -= 1;
+            } else {
+                state = self.write(state);
             }
         };
         // In `sync` the keeper is woken by who waits for it.
@@ -330,19 +363,42 @@ impl Engine {
             state.idle = false;
             self.work.notify_one();
         }
-        let written = state.written;
+        let (written, urgent) = (state.written, std::mem::take(&mut state.urgent));
         drop(state);
-        match done {
-            Ok(()) => {
-                if urgent {
-                    self.published.send_modify(|published| {
-                        published.written = published.written.max(written);
-                        published.urgent = seq;
-                    });
+        if urgent > 0 {
+            self.published.send_modify(|published| {
+                published.written = published.written.max(written);
+                published.urgent = published.urgent.max(urgent.min(written));
+            });
+        }
+        done
+    }
+
+    /// Returns when a record is in the file, together with those of everybody who is ready now.
+    async fn in_file(&self, mark: Mark) -> Result<(), Unwritten> {
+        loop {
+            let leads = {
+                let mut state = self.lock();
+                if let Some(done) = state.verdict(mark, state.written) {
+                    return done;
                 }
-                Ok(mark)
+                !std::mem::replace(&mut state.gathering, true)
+            };
+            if leads {
+                // It writes when it is dropped: also if nobody waits for this any more, those who joined do.
+                let _group = Group(self);
+                tokio::task::yield_now().await;
+            } else {
+                poll_fn(|cx| {
+                    let mut state = self.lock();
+                    if !state.gathering || state.verdict(mark, state.written).is_some() {
+                        return Poll::Ready(());
+                    }
+                    state.joined.push(cx.waker().clone());
+                    Poll::Pending
+                })
+                .await;
             }
-            Err(error) => self.lose(0, error),
         }
     }
 
@@ -358,11 +414,15 @@ impl Engine {
 
     /// Returns when a record is as durable as the configuration asks for.
     pub(crate) async fn durable(&self, mark: Mark) -> Result<(), Unwritten> {
-        if mark.seq == 0 || !self.is_sync() {
+        if mark.seq == 0 {
             return Ok(());
         }
-        // Boxed, so that who only ever runs `batch` does not carry it in every future.
-        match Box::pin(self.synced(mark)).await {
+        let mut done = self.in_file(mark).await;
+        if done.is_ok() && self.is_sync() {
+            // Boxed, so that who only ever runs `batch` does not carry it in every future.
+            done = Box::pin(self.synced(mark)).await;
+        }
+        match done {
             Err(error) => self.lose(0, error).map(drop),
             Ok(()) => Ok(()),
         }
@@ -577,6 +637,18 @@ impl Engine {
             durable: state.durable,
             open: state.open.len(),
         }
+    }
+}
+
+/// Those who wait together for one write.
+struct Group<'a>(&'a Engine);
+
+impl Drop for Group<'_> {
+    fn drop(&mut self) {
+        self.0.lock().gathering = false;
+        self.0.flush(None);
+        let joined = std::mem::take(&mut self.0.lock().joined);
+        joined.into_iter().for_each(Waker::wake);
     }
 }
 

@@ -27,6 +27,7 @@ mod verify;
 
 pub use chain::Hash;
 pub use engine::{Health, Unwritten};
+pub use gatepost_policy::Effect;
 pub use log::{Log, OpenCall, Written};
 pub use moment::Moment;
 pub use open::OpenError;

@@ -97,9 +97,8 @@ impl Log {
         })))
     }
 
-    /// Puts on record that a call is about to be made. It must not be made before [`OpenCall::durable`] has returned.
-    ///
-    /// Blocks for one write of the operating system at most.
+    /// Puts on record that a call is about to be made. It must not be made before [`OpenCall::durable`] has returned: only then
+    /// it is in the file.
     ///
     /// # Errors
     /// When the log cannot be written and that is not allowed: then the call must not be made.
@@ -108,7 +107,7 @@ impl Log {
         let destructive = intent.what.effect == Some(Effect::Destructive);
         let intent = with_buffer(|body| {
             self.0.scribe.intent(body, intent);
-            self.0.engine.record(body, Change::Opens, destructive)
+            self.0.engine.enter(body, Change::Opens, destructive)
         })?;
         Ok(OpenCall {
             log: self.clone(),
@@ -226,7 +225,7 @@ impl fmt::Debug for Log {
 // === impl OpenCall ===
 
 impl OpenCall {
-    /// Returns when the intent is as durable as the configuration asks for: at once in `batch`.
+    /// Returns when the intent is as durable as the configuration asks for: in the file in `batch`, on the disk in `sync`.
     ///
     /// # Errors
     /// When the log cannot be written and that is not allowed: then the call must not be made.
@@ -248,10 +247,16 @@ impl OpenCall {
     /// When the log cannot be written and that is not allowed: then the answer must say so.
     pub fn outcome(mut self, outcome: Outcome<'_>) -> Result<Written, Unwritten> {
         self.done = true;
-        self.write(outcome)
+        let change = Change::Closes(self.intent);
+        let engine = &self.log.0.engine;
+        let mark = self.describe(outcome, |body| engine.enter(body, change, self.destructive))?;
+        Ok(Written {
+            engine: Arc::clone(engine),
+            mark,
+        })
     }
 
-    fn write(&self, outcome: Outcome<'_>) -> Result<Written, Unwritten> {
+    fn describe<T>(&self, outcome: Outcome<'_>, write: impl FnOnce(&[u8]) -> T) -> T {
         let micros = u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX);
         let open = &*self.log.0;
         let mut of = Vec::with_capacity(line::RUN + 12);
@@ -259,8 +264,7 @@ impl OpenCall {
         let of = String::from_utf8_lossy(&of);
         with_buffer(|body| {
             open.scribe.outcome(body, &of, micros, outcome);
-            self.log
-                .write(body, Change::Closes(self.intent), self.destructive)
+            write(body)
         })
     }
 }
@@ -269,7 +273,11 @@ impl OpenCall {
 impl Drop for OpenCall {
     fn drop(&mut self) {
         if !self.done && self.intent.seq != 0 {
-            let _ = self.write(Outcome::new(End::Abandoned));
+            let change = Change::Closes(self.intent);
+            let engine = &self.log.0.engine;
+            let _ = self.describe(Outcome::new(End::Abandoned), |body| {
+                engine.record(body, change, self.destructive)
+            });
         }
     }
 }
@@ -283,7 +291,7 @@ impl fmt::Debug for OpenCall {
 // === impl Written ===
 
 impl Written {
-    /// Returns when the record is as durable as the configuration asks for: at once in `batch`.
+    /// Returns when the record is as durable as the configuration asks for: in the file in `batch`, on the disk in `sync`.
     ///
     /// # Errors
     /// When the log cannot be written and that is not allowed.
