@@ -157,6 +157,13 @@ impl Shelf {
         (own, true)
     }
 
+    /// The server says that its lists have changed, to whomever: they are asked for again when they are wanted.
+    pub(super) fn grow_stale(&self) {
+        for own in self.all().values() {
+            own.state().stale_at = None;
+        }
+    }
+
     fn all(&self) -> MutexGuard<'_, HashMap<Fingerprint, Arc<Own>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -163,7 +163,14 @@ pub(super) async fn hear<S: Source>(
 ) {
     let Some(slot) = catalog.slots.get(at) else { return };
     loop {
-        match changes.recv().await {
+        let change = changes.recv().await;
+        if matches!(
+            change,
+            Ok(Change::Tools | Change::Prompts | Change::Resources | Change::Reconnected) | Err(_)
+        ) {
+            slot.shelf.grow_stale();
+        }
+        match change {
             Ok(Change::Tools) => slot.announce(Wanted::of(&[ListKind::Tools])),
             Ok(Change::Prompts) => slot.announce(Wanted::of(&[ListKind::Prompts])),
             Ok(Change::Resources) => slot.announce(Wanted::of(&[ListKind::Resources, ListKind::Templates])),

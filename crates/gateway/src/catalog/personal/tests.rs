@@ -5,10 +5,13 @@ use gatepost_protocol::version::Version;
 use tokio::{sync::broadcast, time::sleep};
 
 use super::*;
-use crate::catalog::{
-    EndpointName,
-    fake::{Fake, all, named, plan, sealer, single, started},
-    source::AskedFor,
+use crate::{
+    catalog::{
+        EndpointName,
+        fake::{Fake, all, named, plan, sealer, single, started},
+        source::AskedFor,
+    },
+    upstream::Change,
 };
 
 const ALL: EndpointName = EndpointName::All;
@@ -152,6 +155,22 @@ async fn own_lists_grow_stale_and_whose_changed_hears_of_it() {
     tools(&catalog, &ALL, &bob).await;
     assert_eq!(changes.recv().await, Ok(ViewChange::Tools));
     assert_eq!(tools(&catalog, &ALL, &bob).await, ["s__new"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn own_lists_are_asked_for_again_when_the_server_speaks_of_a_change() {
+    let (people, s) = (People::new(), mixed(AskedFor::Owners));
+    let ann = people.named("ann");
+    let catalog = started(vec![plan(&s)], vec![all()]).await;
+    tools(&catalog, &ALL, &ann).await;
+    s.set_own_tool("ann", "new", "");
+    tools(&catalog, &ALL, &ann).await;
+    assert_eq!(s.asked(ListKind::Tools), 1);
+    s.announce(Change::Tools);
+    sleep(Duration::from_millis(1)).await;
+    tools(&catalog, &ALL, &ann).await;
+    sleep(Duration::from_millis(1)).await;
+    assert_eq!(shown(&catalog, &ALL, &ann), ["s__new"]);
 }
 
 #[tokio::test(start_paused = true)]
