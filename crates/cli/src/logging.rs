@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal;
 
-use gatepost_config::{LogForm, LogLevel, Telemetry};
+use gatepost_config::{LogForm, Telemetry};
 use tracing_subscriber::{EnvFilter, fmt};
 
 use crate::{environment, exit, failure::Failure};
@@ -18,14 +18,7 @@ pub(crate) fn start(telemetry: &Telemetry) -> Result<(), Failure> {
         LogForm::Text => false,
         LogForm::Auto => !terminal,
     };
-    let level = telemetry.level.as_str();
-    // The SDK of the modules tells of every connection at `info` and of every refusal at `warn`; the gate says itself what
-    // of that matters.
-    let default = match telemetry.level {
-        LogLevel::Info | LogLevel::Warn => format!("{level},rmcp=error"),
-        _ => level.to_owned(),
-    };
-    install(filter(&default)?, json);
+    install(filter(telemetry.level.as_str())?, json);
     Ok(())
 }
 
@@ -41,19 +34,32 @@ pub(crate) fn start_quietly() -> Result<(), Failure> {
     Ok(())
 }
 
+/// The SDK of the modules tells of every connection at `info` and of every refusal at `warn`: the gate says itself what of
+/// that matters. Below, it writes whole messages, with arguments and what tools answer, which belong into no log. So whoever
+/// wants to hear of it has to name it.
+fn without_the_sdk(directives: &str) -> String {
+    if directives.contains("rmcp") || directives == "off" {
+        directives.to_owned()
+    } else {
+        format!("{directives},rmcp=error")
+    }
+}
+
 fn filter(default: &str) -> Result<EnvFilter, Failure> {
     match std::env::var(environment::LOG) {
-        Ok(directives) if !directives.is_empty() => EnvFilter::try_new(&directives).map_err(|error| {
-            Failure::new(
-                format!(
-                    "the environment variable {} is no log filter: {error}",
-                    environment::LOG
-                ),
-                "write a level such as `debug`, or `warn,gatepost_gateway=trace`",
-            )
-            .code(exit::USAGE)
-        }),
-        _ => Ok(EnvFilter::new(default)),
+        Ok(directives) if !directives.is_empty() => {
+            EnvFilter::try_new(without_the_sdk(&directives)).map_err(|error| {
+                Failure::new(
+                    format!(
+                        "the environment variable {} is no log filter: {error}",
+                        environment::LOG
+                    ),
+                    "write a level such as `debug`, or `warn,gatepost_gateway=trace`",
+                )
+                .code(exit::USAGE)
+            })
+        }
+        _ => Ok(EnvFilter::new(without_the_sdk(default))),
     }
 }
 

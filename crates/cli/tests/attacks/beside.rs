@@ -1,7 +1,8 @@
 //! More than one credential, none, and what is nearly one. What is presented and wrong never falls through to something else.
 
-use gatepost_testkit::gate::Post;
+use gatepost_testkit::gate::{Post, within};
 use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::house::{GATE, House, MARK, address, seen};
 
@@ -186,4 +187,27 @@ async fn to_strangers_everything_looks_alike() {
     });
     let documents = futures_util::future::join_all(documents).await;
     assert!(documents.iter().all(|document| *document == documents[0]));
+}
+
+/// Who they are comes before what they say: nobody's body is waited for.
+#[tokio::test]
+async fn nobody_is_refused_before_the_body_is_read() {
+    let house = House::open().await;
+    let wrong = format!("Bearer gp_{}_{}", house.key.id, "A".repeat(49));
+    for credential in [None, Some(wrong)] {
+        let mut post = call(&house).body(vec![b' '; 1_000_000]);
+        if let Some(credential) = credential {
+            post = post.header("authorization", credential);
+        }
+        let (head, _) = post.on_the_wire(house.gate.address());
+        let mut stream = tokio::net::TcpStream::connect(house.gate.address())
+            .await
+            .unwrap();
+        stream.write_all(&head).await.unwrap();
+        let mut answer = [0; 12];
+        within("the status line", stream.read_exact(&mut answer))
+            .await
+            .unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 401");
+    }
 }

@@ -54,6 +54,7 @@ async fn secrets_are_nowhere_but_where_they_belong() {
         "stat": { "url": stat.url(), "credentials": [{ "header": { "X-Secret": STATIC } }] },
         "bear": { "url": bear.url(), "credentials": [{ "bearer": BEARER }] },
         "base": { "url": base.url(), "credentials": [{ "basic": { "username": "gate", "password": PASSWORD } }] },
+        "notes": { "module": "notes" },
         "gone": { "url": "http://127.0.0.1:1/mcp", "headers": { "X-Gone": STATIC } },
     });
     let more = format!(
@@ -85,6 +86,7 @@ async fn secrets_are_nowhere_but_where_they_belong() {
             assert_eq!(answer.outcome(), (200, None), "{tool}: {}", answer.text());
         }
         for tool in [
+            "notes__get_note",
             "gone__echo",
             "nothing",
             "stat__rpc_error",
@@ -136,7 +138,9 @@ async fn secrets_are_nowhere_but_where_they_belong() {
     }
     said.push((
         "in the URL".to_owned(),
-        house.send(&call.clone().at(&format!("/mcp/nothing?access_token={token}"))).await,
+        house
+            .send(&call.clone().at(&format!("/mcp/nothing?access_token={token}")))
+            .await,
     ));
     said.push((
         "a broken body".to_owned(),
@@ -242,7 +246,12 @@ async fn secrets_are_nowhere_but_where_they_belong() {
     let mut harmless = Vec::new();
     for path in all {
         let bytes = std::fs::read(&path).unwrap();
-        find("", &bytes, &[(path.display().to_string(), HARMLESS.to_owned())], &mut harmless);
+        find(
+            "",
+            &bytes,
+            &[(path.display().to_string(), HARMLESS.to_owned())],
+            &mut harmless,
+        );
         find(
             &path.strip_prefix(folder.path()).unwrap().display().to_string(),
             &bytes,
@@ -250,7 +259,10 @@ async fn secrets_are_nowhere_but_where_they_belong() {
             &mut found,
         );
     }
-    assert!(harmless.iter().any(|place| place.contains("audit")), "{harmless:?}");
+    assert!(
+        harmless.iter().any(|place| place.contains("audit")),
+        "{harmless:?}"
+    );
     found.sort();
     found.dedup();
     assert!(found.is_empty(), "{}", found.join("\n"));
