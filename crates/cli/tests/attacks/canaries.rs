@@ -13,6 +13,7 @@ use crate::house::{ApiKey, House, address};
 const STATIC: &str = "canary-static-4c1f9e";
 const BEARER: &str = "canary-bearer-77d0b2";
 const PASSWORD: &str = "canary-basic-90ae31";
+const CLIENT_SECRET: &str = "canary-client-secret-2b6f08";
 const SEALING: &str = "canary-sealing-key-of-more-than-32-characters";
 const SECRET_ARGUMENT: &str = "canary-argument-5b8e60";
 const MAIL: &str = "canary.mail.e21a@example.com";
@@ -55,6 +56,8 @@ async fn secrets_are_nowhere_but_where_they_belong() {
         "bear": { "url": bear.url(), "credentials": [{ "bearer": BEARER }] },
         "base": { "url": base.url(), "credentials": [{ "basic": { "username": "gate", "password": PASSWORD } }] },
         "notes": { "module": "notes" },
+        "oauth": { "url": stat.url(), "credentials": [{ "client_credentials": {
+            "token_url": "http://127.0.0.1:1/token", "client_id": "gate", "client_secret": CLIENT_SECRET } }] },
         "gone": { "url": "http://127.0.0.1:1/mcp", "headers": { "X-Gone": STATIC } },
     });
     let more = format!(
@@ -87,6 +90,7 @@ async fn secrets_are_nowhere_but_where_they_belong() {
         }
         for tool in [
             "notes__get_note",
+            "oauth__echo",
             "gone__echo",
             "nothing",
             "stat__rpc_error",
@@ -167,6 +171,7 @@ async fn secrets_are_nowhere_but_where_they_belong() {
         ("the sealing key", SEALING[..20].to_owned()),
         ("the static header", STATIC.to_owned()),
         ("the bearer token", BEARER.to_owned()),
+        ("the client's secret", CLIENT_SECRET.to_owned()),
         ("the password", PASSWORD.to_owned()),
         ("the password, coded", base64_of("gate", PASSWORD)),
         ("a masked argument", SECRET_ARGUMENT.to_owned()),

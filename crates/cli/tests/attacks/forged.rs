@@ -2,7 +2,7 @@
 
 use gatepost_testkit::gate::{Post, eventually};
 use gatepost_testkit::odd::{Odd, OddServer};
-use gatepost_testkit::tokens::{Way, base64url, hmac_token, now, token_with, with};
+use gatepost_testkit::tokens::{Signer, Way, base64url, hmac_token, now, token_with, with};
 use serde_json::{Value, json};
 
 use crate::house::{GATE, House, ISSUER, MARK, OTHER, address, claims, header};
@@ -175,7 +175,7 @@ async fn algorithms_are_not_confused() {
 async fn only_the_issuers_own_keys_count() {
     let house = House::open().await;
     let trap = OddServer::start(Odd::modern()).await.unwrap();
-    let (stranger, ec) = (&house.issuer.stranger, &house.issuer.ec);
+    let (stranger, ec) = (Signer::rsa(), &house.issuer.ec);
     let good = claims("/mcp");
     let changed = |changes: Value| {
         let header = with(header("RS256", "rsa"), changes);

@@ -33,11 +33,10 @@ pub(crate) struct House {
     pub(crate) reader_key: ApiKey,
 }
 
-/// What [`ISSUER`] signs with: `rsa` and `ec`, and one that it has never published.
+/// What [`ISSUER`] signs with: `rsa` and `ec`.
 pub(crate) struct Signers {
     pub(crate) rsa: Signer,
     pub(crate) ec: Signer,
-    pub(crate) stranger: Signer,
 }
 
 #[derive(Debug, Clone)]
@@ -84,7 +83,6 @@ impl House {
         let issuer = Signers {
             rsa: Signer::rsa(),
             ec: Signer::p256(),
-            stranger: Signer::rsa(),
         };
         let other = Signer::p256();
         let servers = with(

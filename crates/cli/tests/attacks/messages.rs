@@ -194,7 +194,7 @@ async fn a_batch_is_as_many_messages_as_it_holds() {
         let id = usize::try_from(answer["id"].as_u64().unwrap()).unwrap();
         match names[id] {
             "echo" => {
-                allowed += usize::from(answer["result"]["isError"] != true && answer.get("result").is_some())
+                allowed += usize::from(answer["result"]["isError"] != true && answer.get("result").is_some());
             }
             _ => assert_eq!(answer["error"]["code"], -32602, "{answer}"),
         }
