@@ -12,6 +12,8 @@ pub(crate) const CONFIGURATION: u8 = 3;
 pub(crate) const SERVER: u8 = 4;
 /// The tool was called and answered that it failed (`isError`).
 pub(crate) const TOOL: u8 = 5;
+/// `gatepost explain`: what was asked about is not allowed.
+pub(crate) const DENIED: u8 = 6;
 /// A signal ended it before it was done: 128 + SIGINT, as shells report it.
 pub(crate) const INTERRUPTED: u8 = 130;
 
@@ -24,6 +26,7 @@ Exit codes:
   3    the configuration is wrong
   4    the server or endpoint cannot be reached, or failed to answer
   5    the tool answered that it failed
+  6    it is not allowed (`explain`)
   130  interrupted";
 
 #[cfg(test)]
@@ -32,7 +35,16 @@ mod tests {
 
     #[test]
     fn the_help_names_every_code() {
-        for code in [OK, FAILURE, USAGE, CONFIGURATION, SERVER, TOOL, INTERRUPTED] {
+        for code in [
+            OK,
+            FAILURE,
+            USAGE,
+            CONFIGURATION,
+            SERVER,
+            TOOL,
+            DENIED,
+            INTERRUPTED,
+        ] {
             assert!(HELP.contains(&format!("\n  {code:<5}")), "{code}");
         }
     }

@@ -14,6 +14,7 @@ mod golden;
 mod logging;
 mod output;
 mod table;
+mod who;
 
 use std::process::ExitCode;
 

@@ -10,7 +10,7 @@ use gatepost_policy::{
 use gatepost_protocol::method::Method;
 
 use crate::{
-    catalog::{Candidate, ListKind, View},
+    catalog::{Candidate, EndpointName, ListKind, View},
     gate::Gate,
     inbound::Inbound,
     upstream::{Asker, Server},
@@ -178,7 +178,7 @@ impl Gate {
             return nothing(Verdict::NoEndpoint, None);
         };
         if !endpoint.admits(&caller) {
-            let why = why_closed(&view, &caller);
+            let why = self.placed(why_closed(&view, &caller), &view, question);
             return nothing(Verdict::EndpointHidden, Some(why));
         }
         let candidates = candidates(&view, question.thing);
@@ -193,15 +193,15 @@ impl Gate {
                 original: Arc::clone(&candidate.original),
                 effect: candidate.effect,
                 shown: winner == Some(at),
-                explanation: explain(
-                    &caller,
-                    view.rules(),
-                    &candidate.action(kind_of(question.thing)),
-                    Circumstances::Calling {
+                explanation: {
+                    let circumstances = Circumstances::Calling {
                         arguments: question.arguments,
                         now: question.now,
-                    },
-                ),
+                    };
+                    let action = candidate.action(kind_of(question.thing));
+                    let explanation = explain(&caller, view.rules(), &action, circumstances);
+                    self.placed(explanation, &view, question)
+                },
             })
             .collect();
         let verdict = match (winner, candidates.is_empty()) {
@@ -227,6 +227,26 @@ impl Gate {
             limits,
             ..nothing(verdict, None)
         }
+    }
+
+    /// The steps in the words of the whole configuration: which view is meant, if any, and who needs no role.
+    fn placed(&self, mut explanation: Explanation, view: &View, question: &Question<'_>) -> Explanation {
+        const OF_VIEW: &str = "view.";
+        let name = match view.name() {
+            EndpointName::Named(name) if view.only_server().is_none() => Some(name),
+            _ => None,
+        };
+        let steps = &mut explanation.steps;
+        steps.retain(|step| name.is_some() || !step.place.starts_with(OF_VIEW));
+        for step in steps {
+            if let (Some(name), Some(key)) = (name, step.place.strip_prefix(OF_VIEW)) {
+                step.place = format!("views.{name}.{key}");
+            }
+            if question.who.is_none() && self.identity.is_some() && step.place == "identity" {
+                "this is the gate's own side, which needs no role".clone_into(&mut step.says);
+            }
+        }
+        explanation
     }
 }
 

@@ -32,18 +32,7 @@ impl ArgumentArgs {
     /// When they are none, or do not fit `schema`, a JSON Schema of an object.
     pub(crate) fn json(&self, schema: &Value) -> Result<Option<String>, Failure> {
         if let Some(given) = &self.args {
-            let text = match given.strip_prefix('@') {
-                Some(file) => read(file)?,
-                None => given.clone(),
-            };
-            if let Err(error) = serde_json::from_str::<Map<String, Value>>(&text) {
-                let message = format!("--args: no JSON object: {error}");
-                return Err(usage(
-                    message,
-                    "write `--args '{\"name\": \"value\"}'`, or `--arg name=value`",
-                ));
-            }
-            return Ok(Some(text));
+            return object(given).map(Some);
         }
         if self.arg.is_empty() {
             return Ok(None);
@@ -77,6 +66,24 @@ impl ArgumentArgs {
             .map(|name| (name, serde_json::json!({ "type": "string" })))
             .collect();
         self.json(&serde_json::json!({ "properties": properties }))
+    }
+}
+
+/// What is given to `--args`: a JSON object as it was written, or in the file after an `@`, or on stdin for `@-`.
+///
+/// # Errors
+/// When it is none, or cannot be read.
+pub(crate) fn object(given: &str) -> Result<String, Failure> {
+    let text = match given.strip_prefix('@') {
+        Some(file) => read(file)?,
+        None => given.to_owned(),
+    };
+    match serde_json::from_str::<Map<String, Value>>(&text) {
+        Ok(_) => Ok(text),
+        Err(error) => Err(usage(
+            format!("--args: no JSON object: {error}"),
+            "write `--args '{\"name\": \"value\"}'`",
+        )),
     }
 }
 

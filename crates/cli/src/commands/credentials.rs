@@ -19,12 +19,11 @@ use crate::{
     failure::Failure,
     output::{self, style},
     table::table,
+    who::{KEY, Named, known},
 };
 
 /// What is read of stdin, in bytes: more than any token has, so that one that is too long is seen to be.
 const MOST_READ: u64 = 64 * 1024;
-/// How the principal of an API key is named.
-const KEY: &str = "key:";
 
 /// Keep tokens that principals have with servers, encrypted
 ///
@@ -143,81 +142,15 @@ fn known_server<'a>(name: &str, config: &'a Config) -> Result<&'a Server, Failur
         .ok_or_else(|| unknown("server", name, servers.iter().map(|server| server.name.as_str())))
 }
 
-/// Whose token it is, exactly as the gate will know them: one letter less, and the token would never be presented.
+/// Whose token it is.
 fn principal(place: &Place, config: &Config, store: &Store) -> Result<Principal, Failure> {
-    let wrong = |message: String, remedy: &str| Err(Failure::new(message, remedy).code(exit::USAGE));
-    let who = place.principal.as_str();
-    if let Some(id) = who.strip_prefix(KEY) {
-        let Some(key) = store.keys.find(id)? else {
-            let message = format!("there is no API key {}", gatepost_policy::Printable(id));
-            return wrong(message, "`gatepost keys list` shows the ids");
-        };
-        let record = &key.record;
-        if !key.is_live(now()) {
-            return wrong(format!("the API key {id} is no longer good"), "name another key");
-        }
-        if place.issuer.as_deref().is_some_and(|issuer| issuer != KEY_ISSUER) {
-            return wrong("an API key has no issuer".to_owned(), "leave out --issuer");
-        }
-        if place.tenant.is_some() && place.tenant.as_deref() != record.tenant.as_deref() {
-            let tenant = record.tenant.as_deref().unwrap_or("none");
-            return wrong(
-                format!("the API key {id} acts for another tenant: {tenant}"),
-                "leave out --tenant",
-            );
-        }
-        return Ok(record.principal());
-    }
-    let issuers = config.identity.iter().flat_map(|identity| &identity.jwt);
-    let issuer = match &place.issuer {
-        Some(named) => {
-            let Some(issuer) = issuers.clone().find(|one| *one.issuer == **named) else {
-                return Err(unknown("issuer", named, issuers.map(|one| &*one.issuer)));
-            };
-            issuer
-        }
-        None => {
-            let mut all = issuers.clone();
-            match (all.next(), all.next()) {
-                (Some(only), None) => only,
-                (None, _) if who == Principal::local().subject() && place.tenant.is_none() => {
-                    return Ok(Principal::local());
-                }
-                (None, _) => {
-                    return wrong(
-                        "the configuration has no issuer that knows subjects".to_owned(),
-                        "name a key with `--principal key:ID`, or the caller of a gate that asks nobody with `--principal local`",
-                    );
-                }
-                (Some(_), Some(_)) => {
-                    let all: Vec<&str> = issuers.map(|one| &*one.issuer).collect();
-                    return wrong(
-                        "several issuers are configured, and each has subjects of its own".to_owned(),
-                        &format!("name one with --issuer: {}", all.join(", ")),
-                    );
-                }
-            }
-        }
+    let named = Named {
+        who: &place.principal,
+        issuer: place.issuer.as_deref(),
+        tenant: place.tenant.as_deref(),
+        option: "--principal",
     };
-    let principal = Principal::new(issuer.issuer.clone(), who);
-    match (&issuer.tenant, &place.tenant) {
-        (None, None) => Ok(principal),
-        (Some(known), Some(tenant)) if known.allow.iter().any(|one| **one == **tenant) => {
-            Ok(principal.with_tenant(tenant.as_str()))
-        }
-        (Some(known), tenant) => {
-            let all: Vec<&str> = known.allow.iter().map(|one| &**one).collect();
-            let message = match tenant {
-                Some(tenant) => format!("there is no tenant `{tenant}` at {}", issuer.issuer),
-                None => format!("everybody at {} acts for a tenant", issuer.issuer),
-            };
-            wrong(message, &format!("name one with --tenant: {}", all.join(", ")))
-        }
-        (None, Some(_)) => wrong(
-            format!("tokens of {} name no tenant", issuer.issuer),
-            "leave out --tenant, or set `tenant` for this issuer in the configuration",
-        ),
-    }
+    Ok(known(&named, config, Some(store))?.principal())
 }
 
 /// From a terminal without showing it, else from stdin up to its end. One line break after it is not part of it.

@@ -168,7 +168,7 @@ fn known_roles(names: &[String], config: &Config) -> Result<Vec<std::sync::Arc<s
 }
 
 /// A name on the command line that the configuration does not have.
-pub(super) fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str> + Clone) -> Failure {
+pub(crate) fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str> + Clone) -> Failure {
     let likeness = |one: &&str| strsim::jaro_winkler(name, one);
     let nearest = known
         .clone()
@@ -204,7 +204,7 @@ fn list(args: &List) -> Result<(), Failure> {
 }
 
 /// What is kept in the data directory, if there is anything: to look must not make it.
-pub(super) fn existing(config: &Config) -> Result<Option<Store>, Failure> {
+pub(crate) fn existing(config: &Config) -> Result<Option<Store>, Failure> {
     if !config.data_dir.join(FILE).exists() {
         return Ok(None);
     }
@@ -365,12 +365,12 @@ pub(super) fn one_line(text: &str) -> Result<String, String> {
     }
 }
 
-pub(super) fn now() -> UnixSeconds {
+pub(crate) fn now() -> UnixSeconds {
     u64::try_from(Moment::now().0 / 1_000_000).unwrap_or(0)
 }
 
 /// `2026-07-28T09:30:00Z`.
-pub(super) fn moment(seconds: UnixSeconds) -> String {
+pub(crate) fn moment(seconds: UnixSeconds) -> String {
     let micros = i64::try_from(seconds)
         .unwrap_or(i64::MAX)
         .saturating_mul(1_000_000);

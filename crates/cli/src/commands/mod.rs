@@ -6,6 +6,7 @@ mod check;
 mod completions;
 mod connect;
 mod credentials;
+mod explain;
 mod import;
 mod keys;
 mod list;
@@ -22,6 +23,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use crate::exit;
 
 pub(crate) use check::described;
+pub(crate) use keys::{moment, now, unknown};
 
 /// One secured, observable URL in front of every MCP server you have.
 #[derive(Debug, Parser)]
@@ -37,6 +39,7 @@ enum Command {
     Stdio(stdio::Args),
     Connect(connect::Args),
     Check(check::Args),
+    Explain(explain::Args),
     List(list::Args),
     Call(call::Args),
     Read(read::Args),
@@ -56,6 +59,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Stdio(args) => stdio::run(&args),
         Command::Connect(args) => connect::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Explain(args) => explain::run(&args),
         Command::List(args) => list::run(&args),
         Command::Call(args) => call::run(&args),
         Command::Read(args) => read::run(&args),
@@ -88,10 +92,10 @@ mod tests {
         let mut command = Cli::command().term_width(100);
         command.build();
         golden::check("help", &command.render_help().to_string());
-        let call = command.find_subcommand_mut("call").unwrap();
-        golden::check(
-            "help-call",
-            &call.clone().term_width(100).render_long_help().to_string(),
-        );
+        for name in ["call", "explain"] {
+            let one = command.find_subcommand_mut(name).unwrap().clone();
+            let text = one.term_width(100).render_long_help().to_string();
+            golden::check(&format!("help-{name}"), &text);
+        }
     }
 }

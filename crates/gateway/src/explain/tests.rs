@@ -264,9 +264,8 @@ impl<'a> Place<'a> {
     async fn lists(&self, caller: usize, endpoint: &'static str) -> Result<(), String> {
         for what in What::ALL {
             let [_, _, method, member, key] = what.words();
-            let told = match self.modern(caller, endpoint, method, None, "").await {
-                Ok(told) => told,
-                Err(_) => return Ok(()),
+            let Ok(told) = self.modern(caller, endpoint, method, None, "").await else {
+                return Ok(());
             };
             let items = told.message["result"][member].as_array();
             let listed: BTreeSet<&str> = items
