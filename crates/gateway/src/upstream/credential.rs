@@ -17,14 +17,16 @@ use base64::{
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
 use gatepost_config::{Credential, Secret, Server};
-use gatepost_policy::{Caller, KEY_ISSUER, Method, Principal, Printable};
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use gatepost_policy::{KEY_ISSUER, Principal, Printable};
+use http::{HeaderName, HeaderValue, header};
 
 use super::{CallError, Cause, Context};
 
+mod asker;
 mod scrub;
 mod token;
 
+pub(crate) use asker::{Asker, KeptAsker};
 pub(crate) use scrub::Scrub;
 pub(crate) use token::TokenSource;
 
@@ -82,27 +84,6 @@ pub trait StoredTokens: Send + Sync {
     fn token(&self, server: &str, principal: &Principal) -> Result<Option<Secret>, String>;
 }
 
-/// Who asks, and with what.
-#[derive(Clone, Copy)]
-pub(crate) struct Asker<'a> {
-    pub(crate) caller: &'a Arc<Caller>,
-    carried: Carried<'a>,
-}
-
-/// What of a caller could be passed on. It is looked at only where it is wanted.
-#[derive(Clone, Copy)]
-enum Carried<'a> {
-    Nothing,
-    Headers(&'a HeaderMap),
-    Token(&'a Secret),
-}
-
-/// The same, for longer than a request lives.
-pub(crate) struct KeptAsker {
-    caller: Arc<Caller>,
-    token: Option<Secret>,
-}
-
 /// Tells what was made with one personal credential from what was made with another: a digest of whose it is and what it
 /// is. Kept in memory only.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -139,71 +120,6 @@ pub(crate) struct Credentials {
 enum Personal {
     PassThrough { audience: Box<str> },
     Stored,
-}
-
-// === impl Asker ===
-
-impl<'a> Asker<'a> {
-    /// The caller of a request with these headers.
-    pub(crate) fn of(caller: &'a Arc<Caller>, headers: &'a HeaderMap) -> Self {
-        Self {
-            caller,
-            carried: Carried::Headers(headers),
-        }
-    }
-
-    /// Somebody of whom nothing is at hand that could be passed on.
-    pub(crate) fn plain(caller: &'a Arc<Caller>) -> Self {
-        Self {
-            caller,
-            carried: Carried::Nothing,
-        }
-    }
-
-    /// The same, to be kept.
-    pub(crate) fn to_kept(self) -> KeptAsker {
-        KeptAsker {
-            caller: Arc::clone(self.caller),
-            token: self.token().map(Secret::new),
-        }
-    }
-
-    fn principal(&self) -> &'a Principal {
-        self.caller.principal()
-    }
-
-    /// The token that the caller was identified by. An API key is the gate's own affair, and what somebody local presents
-    /// has been verified by nobody.
-    fn token(&self) -> Option<&'a str> {
-        if self.caller.facts().method != Method::Jwt {
-            return None;
-        }
-        match self.carried {
-            Carried::Nothing => None,
-            Carried::Headers(headers) => bearer(headers),
-            Carried::Token(token) => Some(token.expose()),
-        }
-    }
-}
-
-impl KeptAsker {
-    /// Who it is.
-    pub(crate) fn asker(&self) -> Asker<'_> {
-        Asker {
-            caller: &self.caller,
-            carried: self.token.as_ref().map_or(Carried::Nothing, Carried::Token),
-        }
-    }
-}
-
-/// The one `Authorization: Bearer` of a request.
-fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let mut all = headers.get_all(header::AUTHORIZATION).iter();
-    let (Some(only), None) = (all.next(), all.next()) else {
-        return None;
-    };
-    let (scheme, token) = only.to_str().ok()?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
 // === impl Presented ===

@@ -33,6 +33,7 @@ mod pipe;
 mod polled;
 mod pool;
 mod process;
+mod questions;
 mod server;
 mod session;
 mod sse;

@@ -14,11 +14,9 @@ use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use gatepost_config::{Isolation, ServerKind};
 use gatepost_protocol::{
-    envelope::{Message, Notification, Outcome, Request, Response},
+    envelope::{Notification, Outcome},
     error::{HEADER_MISMATCH, UNSUPPORTED_PROTOCOL_VERSION},
-    json::{self, Strictness},
     logging::LogLevel,
-    method::Method,
     version::{Era, Version},
 };
 use tokio::sync::{Notify, Semaphore, broadcast};
@@ -31,7 +29,7 @@ use super::{
     facts::{Facts, can_be_asked, is_implementation, offered},
     health::{Guard, Health, HealthState, Pulse},
     http::ModernServer,
-    incoming::{Incoming, Waiting, response_of},
+    incoming::{Incoming, Waiting},
     outgoing::{AsTask, Outgoing},
     pool::{Key, Lease, Pool, Use},
     session::{self, Session},
@@ -45,7 +43,7 @@ pub struct Server {
     name: Arc<str>,
     config: gatepost_config::Server,
     pub(super) context: Waiting,
-    info: Bytes,
+    pub(super) info: Bytes,
     pub(super) credentials: Credentials,
     pub(super) connector: Arc<Connector>,
     pub(super) pool: Arc<Pool<Session>>,
@@ -198,7 +196,7 @@ impl Server {
     }
 
     /// An error without the secrets that the server was sent.
-    fn cleaned(&self, error: CallError, personal: Option<&Arc<Presented>>) -> CallError {
+    pub(super) fn cleaned(&self, error: CallError, personal: Option<&Arc<Presented>>) -> CallError {
         match &self.connector.way {
             Way::Url(endpoint, _) => error.edited(|text| endpoint.cleaned(text, personal)),
             _ => error,
@@ -460,103 +458,6 @@ impl Server {
     /// Its credentials.
     pub(crate) fn credentials(&self) -> &Credentials {
         &self.credentials
-    }
-
-    /// Asks a question of the gate's own; `params` is a raw JSON object, for a modern server completed with its `_meta`.
-    #[cfg(test)]
-    pub(crate) async fn fetch(&self, method: Method, params: &[u8]) -> Result<Response, CallError> {
-        self.fetch_as(None, method, params).await
-    }
-
-    /// The same, in the name of the owner of `own`.
-    pub(crate) async fn fetch_as(
-        &self,
-        own: Option<&Arc<Presented>>,
-        method: Method,
-        params: &[u8],
-    ) -> Result<Response, CallError> {
-        let request = self.question(method, params)?;
-        let out = self.owners(own, &request);
-        response_of(self.send(&out).await?).await
-    }
-
-    /// What the server says of itself to the owner of `own`.
-    pub(crate) async fn facts_for(&self, own: &Arc<Presented>) -> Result<Arc<Facts>, CallError> {
-        let facts = self
-            .greet(Some(own))
-            .await
-            .map_err(|error| self.cleaned(error, Some(own)))?;
-        if facts.era() == Era::Modern {
-            let response = self.fetch_as(Some(own), Method::Discover, b"").await?;
-            return match response.outcome() {
-                Outcome::Result(_) => Ok(Arc::new(Facts::of(facts.version, &response))),
-                // It answers what it is asked all the same; only of itself it says nothing.
-                Outcome::Error { .. } => Ok(Arc::new(facts.impersonal())),
-            };
-        }
-        let request = self.question(Method::Ping, b"")?;
-        let (key, how) = self.key(&self.owners(Some(own), &request), &facts);
-        let lease = self
-            .lease(&key, how, Some(own))
-            .await
-            .map_err(|error| self.cleaned(error, Some(own)))?;
-        Ok(Arc::clone(&lease.session().facts))
-    }
-
-    /// Whether a caller could be let in; greets the server on its behalf.
-    pub(crate) async fn reach(&self, asker: Asker<'_>) -> Result<(), CallError> {
-        match self.personal(asker)? {
-            None => self.facts().await.map(drop),
-            Some(own) => self.facts_for(&own).await.map(drop),
-        }
-    }
-
-    fn owners<'a>(&'a self, own: Option<&'a Arc<Presented>>, request: &'a Request) -> Outgoing<'a> {
-        let owner = own.and_then(|own| own.owner.as_ref());
-        Outgoing {
-            principal: owner.map(|(principal, _)| principal),
-            personal: own.cloned(),
-            ..self.own(request)
-        }
-    }
-
-    pub(super) fn question(&self, method: Method, params: &[u8]) -> Result<Request, CallError> {
-        let mut raw = Vec::with_capacity(64 + params.len());
-        raw.extend_from_slice(br#"{"jsonrpc":"2.0","id":0,"method":"#);
-        json::quote_into(&mut raw, method.name());
-        raw.extend_from_slice(br#","params":"#);
-        raw.extend_from_slice(if params.is_empty() { b"{}" } else { params });
-        raw.push(b'}');
-        match Message::parse(raw.into(), Strictness::Server) {
-            Ok(Message::Request(request)) => Ok(request),
-            _ => Err(self
-                .context
-                .error(Cause::Nonsense("a question that is none".to_owned()), true)),
-        }
-    }
-
-    /// The gate itself asks: as a legacy client without capabilities, so that translation adds whatever is needed.
-    pub(super) fn own<'a>(&'a self, request: &'a Request) -> Outgoing<'a> {
-        static NONE: Bytes = Bytes::from_static(b"{}");
-        Outgoing {
-            request,
-            name: None,
-            version: Version::LATEST_LEGACY,
-            capabilities: &NONE,
-            info: Some(&self.info),
-            log_level: None,
-            conversation: None,
-            principal: None,
-            personal: None,
-            headers: Vec::new(),
-            params: Vec::new(),
-            repeatable: request
-                .known_method()
-                .is_some_and(|method| method.facts().repeatable),
-            task: AsTask::No,
-            input: None,
-            wish: None,
-        }
     }
 
     /// What the server says of itself; greets it if that has not been done.

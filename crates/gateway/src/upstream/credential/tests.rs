@@ -1,4 +1,6 @@
-use super::*;
+use http::HeaderMap;
+
+use super::{asker::bearer, *};
 
 fn token(claims: &str) -> String {
     format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(claims))
