@@ -63,7 +63,9 @@ pub(crate) struct Limits {
     call: Box<[usize]>,
     /// Refused credentials per address; always there.
     failures: Entry,
-    /// When the latest was, in nanoseconds; zero if never. Mostly nobody guesses, and then nobody waits for a lock to hear it.
+    /// Records of refused strangers per address; always there.
+    records: Entry,
+    /// When the latest failure was, in nanoseconds; zero if never. Mostly nobody guesses, and then nobody waits for a lock to hear it.
     failed: AtomicU64,
     keyed: Keyed,
     /// Counters of addresses, before identity.
@@ -182,12 +184,20 @@ impl Limits {
             nonce(usize::MAX),
             format!("{rate} refused credentials per address"),
         );
+        let records = Entry::named(
+            Per::Ip,
+            None,
+            Measure::Rate(Meter::TokenBucket(TokenBucket::new(rate, FAILURES_A_MINUTE))),
+            nonce(usize::MAX - 1),
+            format!("{rate} records of refusals per address"),
+        );
         Self {
             entries,
             arrive,
             enter,
             call,
             failures,
+            records,
             failed: AtomicU64::new(0),
             keyed,
             strangers: Table::new(capacity, Arc::clone(&clock), false),
@@ -248,6 +258,21 @@ impl Limits {
             let _ = self.strangers.charge(&mut [wanted], subject);
             self.failed.fetch_max(self.clock.nanos().max(1), Relaxed);
         }
+    }
+
+    /// Whether one more refusal of somebody at `address` whom nobody knows is to be on record. A record takes room on the
+    /// disk, and whoever fills the disk stops a gate that takes no calls without records.
+    pub(crate) fn is_worth_a_record(&self, address: Option<IpAddr>) -> bool {
+        let subject = Subject::from(address);
+        let Some(key) = self.key_of(&self.records, subject) else {
+            return true;
+        };
+        let wanted = Wanted {
+            index: usize::MAX,
+            entry: &self.records,
+            key,
+        };
+        self.strangers.charge(&mut [wanted], subject).is_ok()
     }
 
     /// `principal` is known, and nothing of what it wants.

@@ -18,6 +18,7 @@ mod hidden;
 mod house;
 mod messages;
 mod protections;
+mod recorded;
 mod sessions;
 mod surroundings;
 mod tenants;

@@ -73,6 +73,10 @@ pub(crate) fn turned_away(gate: &Gate, arrival: &Arrival, caller: Option<&Identi
     if endless || !is_denial(refusal) {
         return;
     }
+    // Neither does who tries without any.
+    if caller.is_none() && !gate.limits.is_worth_a_record(arrival.address) {
+        return;
+    }
     let address = arrival.address.map(|address| address.to_string());
     let endpoint = arrival.endpoint.url_path();
     let reason = match refusal {
