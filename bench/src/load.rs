@@ -38,6 +38,9 @@ pub(crate) struct Options {
     /// Connections, each with one request under way.
     #[arg(long, short, default_value_t = 32)]
     connections: usize,
+    /// The API key to present.
+    #[arg(long)]
+    key: Option<String>,
     /// Seconds that are counted.
     #[arg(long, short, default_value_t = 5.0)]
     seconds: f64,
@@ -122,7 +125,10 @@ pub(crate) struct Plan<'a> {
 /// # Errors
 /// When the endpoint cannot be reached or gives a wrong answer.
 pub(crate) async fn command(options: &Options) -> Result<()> {
-    let endpoint = Endpoint::parse(&options.url)?;
+    let endpoint = Endpoint {
+        key: options.key.clone(),
+        ..Endpoint::parse(&options.url)?
+    };
     let plan = Plan {
         era: options.era,
         ask: if options.list {

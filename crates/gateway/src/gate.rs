@@ -12,10 +12,10 @@ use std::{
 
 use arc_swap::ArcSwap;
 use gatepost_audit::{Event, Log};
-use gatepost_config::{Config, Credential};
+use gatepost_config::{Config, Credential, Listen};
 use gatepost_identity::{Clock, Identity, IdentityError, Resource};
 use gatepost_policy::{Caller, Facts, RuleProblem, RuleSettings, Rules};
-use gatepost_store::{Keeper, KeyRing, Store, StoreError};
+use gatepost_store::{Keeper, KeyRing, Store, StoreError, sealing_secrets};
 use tokio::{
     sync::{oneshot, watch},
     task::JoinHandle,
@@ -431,7 +431,14 @@ fn resource(config: &Config, url_path: &str) -> Resource {
         .flat_map(|identity| &identity.jwt)
         .map(|issuer| Arc::clone(&issuer.issuer))
         .collect();
-    Resource::new(config.http.public_url.as_ref(), url_path, issuers, Vec::new())
+    let here = match &config.listen {
+        Listen::Tcp(address) if config.http.public_url.is_none() && address.port() != 0 => {
+            format!("http://{address}").parse().ok()
+        }
+        _ => None,
+    };
+    let public_url = config.http.public_url.as_ref().or(here.as_ref());
+    Resource::new(public_url, url_path, issuers, Vec::new())
 }
 
 /// Whether anything is configured that is kept in the store.
@@ -460,15 +467,6 @@ fn own_side(config: &Config) -> Result<Arc<Rules>, RuleProblem> {
 }
 
 fn sealer(config: &Config) -> Result<Sealer, SealError> {
-    if config.sealing_keys.is_empty() {
-        Sealer::kept_in(Path::new(&config.data_dir))
-    } else {
-        Sealer::new(
-            &config
-                .sealing_keys
-                .iter()
-                .map(gatepost_config::Secret::expose)
-                .collect::<Vec<_>>(),
-        )
-    }
+    let secrets = sealing_secrets(&config.sealing_keys, &config.data_dir)?;
+    Sealer::new(&secrets.iter().map(|secret| &**secret).collect::<Vec<_>>())
 }

@@ -80,14 +80,12 @@ pub(crate) async fn identify(gate: &Gate, arrival: Arrival) -> Result<Identified
 }
 
 async fn caller_of(gate: &Gate, arrival: &Arrival) -> Result<Arc<Caller>, Refusal> {
-    let caller = match &gate.identity {
-        None => Arc::clone(&gate.local),
-        Some(_) => {
-            let resource = &arrival.endpoint.resource;
-            let verified = credential(gate, &arrival.headers, arrival.address, resource).await?;
-            Arc::clone(verified.bearer())
-        }
-    };
+    if gate.identity.is_none() {
+        return Ok(Arc::clone(&gate.local));
+    }
+    let resource = &arrival.endpoint.resource;
+    let verified = credential(gate, &arrival.headers, arrival.address, resource).await?;
+    let caller = Arc::clone(verified.bearer());
     welcome(&arrival.endpoint, &caller)?;
     Ok(caller)
 }

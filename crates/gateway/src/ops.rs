@@ -82,11 +82,17 @@ pub(crate) fn health(gate: &Gate) -> Page {
         .unwrap_or(HealthState::Healthy);
     // One bad server harms only its own calls: the gate as a whole is degraded, not down.
     let audit = gate.audit.as_ref().map(gatepost_audit::Log::health);
+    let issuers: Vec<_> = gate
+        .identity
+        .iter()
+        .flat_map(gatepost_identity::Identity::health)
+        .collect();
     let overall = match (gate.phase(), worst) {
         (Phase::Starting | Phase::Draining, _) => "unhealthy",
         _ if audit.as_ref().is_some_and(|audit| audit.refuses) => "unhealthy",
         (Phase::Ready, HealthState::Healthy | HealthState::Unknown)
-            if audit.as_ref().is_some_and(|audit| audit.failed.is_some()) =>
+            if audit.as_ref().is_some_and(|audit| audit.failed.is_some())
+                || issuers.iter().any(|issuer| issuer.failure.is_some()) =>
         {
             "degraded"
         }
@@ -99,6 +105,11 @@ pub(crate) fn health(gate: &Gate) -> Page {
         "version": env!("CARGO_PKG_VERSION"),
         "in_flight": gate.in_flight(),
         "sessions_held": gate.sessions.held(),
+        "issuers": issuers.iter().map(|issuer| (issuer.issuer.to_string(), json!({
+            "keys": issuer.keys,
+            "heard_seconds_ago": issuer.age.map(|age| age.as_secs()),
+            "failure": issuer.failure.as_deref(),
+        }))).collect::<serde_json::Map<_, _>>(),
         "audit": audit.map(|audit| json!({
             "failed": audit.failed.as_deref(),
             "refuses_calls": audit.refuses,

@@ -7,8 +7,6 @@
 
 use std::{
     borrow::Cow,
-    fs, io,
-    path::Path,
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -18,6 +16,7 @@ use aws_lc_rs::{
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use gatepost_policy::Principal;
+use gatepost_store::SealingError;
 use serde::{Deserialize, Serialize};
 
 const KEY_ID: usize = 4;
@@ -83,18 +82,9 @@ impl<'a> Holder<'a> {
 /// Why the sealing keys could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum SealError {
-    /// The key file in the data directory cannot be read or made.
-    #[error(
-        "the sealing key {path} cannot be {action}: {source}; give the gate's user access to `data_dir`, or set `sealing.keys`"
-    )]
-    File {
-        /// The file.
-        path: String,
-        /// "read" or "made".
-        action: &'static str,
-        /// The cause.
-        source: io::Error,
-    },
+    /// The key in the data directory cannot be had.
+    #[error(transparent)]
+    Secrets(#[from] SealingError),
     /// The platform's random source or cipher failed.
     #[error("the cryptographic library refused to work")]
     Crypto,
@@ -127,30 +117,6 @@ impl Sealer {
             Err(SealError::Crypto)
         } else {
             Ok(Self { rings })
-        }
-    }
-
-    /// The key kept in `data_dir/sealing.key`, made there on first use and readable by its owner only.
-    pub(crate) fn kept_in(data_dir: &Path) -> Result<Self, SealError> {
-        let path = data_dir.join("sealing.key");
-        let failed = |action| {
-            let path = path.display().to_string();
-            move |source| SealError::File { path, action, source }
-        };
-        match fs::read(&path) {
-            Ok(secret) if secret.len() >= 32 => Self::new(&[secret]),
-            Ok(_) => Err(failed("read")(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "it holds fewer than 32 bytes",
-            ))),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let secret = random::<32>()?;
-                fs::create_dir_all(data_dir)
-                    .and_then(|()| write_private(&path, &secret))
-                    .map_err(failed("made"))?;
-                Self::new(&[secret])
-            }
-            Err(error) => Err(failed("read")(error)),
         }
     }
 
@@ -239,17 +205,6 @@ impl Ring {
     }
 }
 
-fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    use io::Write;
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -297,30 +252,5 @@ mod tests {
         for bad in ["", "A", "!!!!", &"A".repeat(MAX_TOKEN + 4)] {
             assert_eq!(sealer.open(Purpose::Cursor, bad), None);
         }
-    }
-
-    #[test]
-    fn the_kept_key_survives_a_restart_and_is_private() {
-        let dir = tempfile::tempdir().unwrap();
-        let data_dir = dir.path().join("state");
-        let token = Sealer::kept_in(&data_dir).unwrap().seal(Purpose::Session, b"s");
-        assert!(
-            Sealer::kept_in(&data_dir)
-                .unwrap()
-                .open(Purpose::Session, &token)
-                .is_some()
-        );
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            let mode = fs::metadata(data_dir.join("sealing.key"))
-                .unwrap()
-                .permissions()
-                .mode();
-            assert_eq!(mode & 0o777, 0o600);
-        }
-        fs::write(data_dir.join("sealing.key"), b"short").unwrap();
-        let error = Sealer::kept_in(&data_dir).err().unwrap().to_string();
-        assert!(error.contains("sealing.keys"), "{error}");
     }
 }

@@ -85,6 +85,9 @@ fn kept_secret(path: &Path) -> Result<Zeroizing<Vec<u8>>, SealingError> {
 
 /// Makes the file with a whole key in it at once, unless somebody else was faster.
 fn make_secret(path: &Path) -> io::Result<()> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
     let mut secret = Zeroizing::new([0; SHORTEST]);
     getrandom::fill(secret.as_mut_slice()).map_err(io::Error::other)?;
     let draft = path.with_extension(format!("{:016x}", getrandom::u64().map_err(io::Error::other)?));

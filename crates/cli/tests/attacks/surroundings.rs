@@ -74,8 +74,6 @@ fn protected(what: &str, answer: &Answer) {
             "content-security-policy",
             "default-src 'none'; frame-ancestors 'none'",
         ),
-        ("referrer-policy", "no-referrer"),
-        ("cross-origin-resource-policy", "same-origin"),
         ("strict-transport-security", "max-age=63072000"),
     ] {
         assert_eq!(answer.header(name), Some(value), "{what}: {name}");

@@ -18,7 +18,7 @@ use std::{convert::Infallible, net::IpAddr, panic::AssertUnwindSafe, pin::pin, s
 use futures_core::Stream;
 use futures_util::{FutureExt, stream};
 use gatepost_identity::{WELL_KNOWN, endpoint_of};
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -226,7 +226,7 @@ async fn answer(
     request: Request<Incoming>,
 ) -> Result<Response<Outgoing>, Infallible> {
     let busy = activity.request();
-    let response = AssertUnwindSafe(route(&front, from, request))
+    let response = AssertUnwindSafe(Box::pin(route(&front, from, request)))
         .catch_unwind()
         .await
         .unwrap_or_else(|_| {
@@ -385,6 +385,8 @@ fn obliged(refusal: &Refusal, mut response: Response<Outgoing>) -> Response<Outg
 fn json(status: StatusCode, body: smallvec::SmallVec<[bytes::Bytes; 3]>) -> Response<Outgoing> {
     let mut response = Response::new(Outgoing::whole(body));
     *response.status_mut() = status;
+    // Room for all that an answer gets, at once.
+    *response.headers_mut() = HeaderMap::with_capacity(8);
     response
         .headers_mut()
         .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -1,12 +1,12 @@
 //! What every answer tells a browser, and everything between, not to do with it.
 //!
 //! An answer of this gate is never a page: it is shown nowhere, framed nowhere, runs nothing and is kept by nobody. Source:
-//! the header set of the OWASP Secure Headers Project for APIs.
+//! OWASP REST Security Cheat Sheet, Security Headers. What that lists for pages besides would say nothing about JSON.
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 /// On every answer.
-const ALWAYS: [(HeaderName, HeaderValue); 4] = [
+const ALWAYS: [(HeaderName, HeaderValue); 2] = [
     (
         header::X_CONTENT_TYPE_OPTIONS,
         HeaderValue::from_static("nosniff"),
@@ -15,18 +15,12 @@ const ALWAYS: [(HeaderName, HeaderValue); 4] = [
         header::CONTENT_SECURITY_POLICY,
         HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"),
     ),
-    (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
-    (
-        HeaderName::from_static("cross-origin-resource-policy"),
-        HeaderValue::from_static("same-origin"),
-    ),
 ];
 /// RFC 6797: two years, as browsers' preload lists want it.
 const ONLY_HTTPS: HeaderValue = HeaderValue::from_static("max-age=63072000");
 
 /// Adds what is missing.
 pub(super) fn protect(headers: &mut HeaderMap, only_https: bool) {
-    headers.reserve(ALWAYS.len() + 2);
     for (name, value) in ALWAYS {
         headers.insert(name, value);
     }
