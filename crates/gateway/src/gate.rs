@@ -11,7 +11,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use gatepost_audit::{Event, Log};
+use gatepost_audit::{Event, Log, Sinks};
 use gatepost_config::{Config, Credential, Listen};
 use gatepost_identity::{Clock, Identity, IdentityError, Resource};
 use gatepost_policy::{Caller, Facts, RuleProblem, RuleSettings, Rules};
@@ -36,6 +36,10 @@ use crate::{
     transport::http::{old_sse::OldStreams, resume::Resumable},
     upstream::{Asker, Clients, Context, ContextError, Server},
 };
+
+/// How long a gate that stops waits for sinks to take its last records. What they have not taken is given to them after the
+/// next start.
+const LAST_RECORDS_WITHIN: Duration = Duration::from_secs(5);
 
 /// Where the gate is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +68,8 @@ pub struct Gate {
     pub(crate) limits: Arc<Limits>,
     /// `None`: nothing is recorded.
     pub(crate) audit: Option<Log>,
+    /// Where else records go, while the gate is open.
+    pub(crate) sinks: Mutex<Option<Sinks>>,
     /// Whoever needs no credential: everybody while no identity is configured, and always this process's own side.
     pub(crate) local: Arc<Caller>,
     /// What everybody else may do.
@@ -253,6 +259,7 @@ impl Gate {
             occupancy: Arc::default(),
             limits,
             audit,
+            sinks: Mutex::default(),
             local,
             rules,
             identity,
@@ -275,6 +282,12 @@ impl Gate {
             });
             if let Err(unwritten) = started {
                 tracing::error!(target: "gatepost::audit", %unwritten, "the start could not be recorded");
+            }
+            match Sinks::start(log) {
+                Ok(sinks) => *lock(&self.sinks) = Some(sinks),
+                Err(error) => {
+                    tracing::error!(target: "gatepost::audit", %error, "the sinks of the audit log could not be started; what is recorded stays in the log until they are");
+                }
             }
         }
         self.snapshot.load().catalog.start();
@@ -304,6 +317,11 @@ impl Gate {
     /// What an endpoint at `url_path` is to clients and issuers, whether there is one or not.
     pub(crate) fn resource(&self, url_path: &str) -> Resource {
         resource(&self.snapshot.load().config, url_path)
+    }
+
+    /// How the sinks of the audit log are.
+    pub(crate) fn sink_health(&self) -> Vec<gatepost_audit::SinkHealth> {
+        lock(&self.sinks).as_ref().map(Sinks::health).unwrap_or_default()
     }
 
     /// The configuration in force.
@@ -366,6 +384,10 @@ impl Gate {
         if let Some(log) = self.audit.clone() {
             // It waits for the disk. Nothing can be done about a panic in it; what it had written is there.
             let _ = tokio::task::spawn_blocking(move || log.close()).await;
+        }
+        let sinks = lock(&self.sinks).take();
+        if let Some(sinks) = sinks {
+            sinks.stop(LAST_RECORDS_WITHIN).await;
         }
     }
 }

@@ -69,25 +69,39 @@ impl Unidentified {
     }
 }
 
+/// A message that goes no further, and who it is from if that is known: somebody for whom there is no such endpoint.
+pub(crate) struct TurnedAway {
+    pub(crate) refusal: Refusal,
+    pub(crate) arrival: Arrival,
+    pub(crate) caller: Option<Arc<Caller>>,
+}
+
 /// Finds the caller. Credentials that are presented where none are configured prove nothing and change nothing.
 ///
 /// Whoever may not use the endpoint at all is told that there is none.
-pub(crate) async fn identify(gate: &Gate, arrival: Arrival) -> Result<Identified, (Refusal, Arrival)> {
-    match caller_of(gate, &arrival).await {
-        Ok(caller) => Ok(Identified { arrival, caller }),
-        Err(refusal) => Err((refusal, arrival)),
-    }
-}
-
-async fn caller_of(gate: &Gate, arrival: &Arrival) -> Result<Arc<Caller>, Refusal> {
+pub(crate) async fn identify(gate: &Gate, arrival: Arrival) -> Result<Identified, TurnedAway> {
     if gate.identity.is_none() {
-        return Ok(Arc::clone(&gate.local));
+        return Ok(local(gate, arrival));
     }
     let resource = &arrival.endpoint.resource;
-    let verified = credential(gate, &arrival.headers, arrival.address, resource).await?;
-    let caller = Arc::clone(verified.bearer());
-    welcome(&arrival.endpoint, &caller)?;
-    Ok(caller)
+    let caller = match credential(gate, &arrival.headers, arrival.address, resource).await {
+        Ok(verified) => Arc::clone(verified.bearer()),
+        Err(refusal) => {
+            return Err(TurnedAway {
+                refusal,
+                arrival,
+                caller: None,
+            });
+        }
+    };
+    match welcome(&arrival.endpoint, &caller) {
+        Ok(()) => Ok(Identified { arrival, caller }),
+        Err(refusal) => Err(TurnedAway {
+            refusal,
+            arrival,
+            caller: Some(caller),
+        }),
+    }
 }
 
 fn welcome(endpoint: &Endpoint, caller: &Caller) -> Result<(), Refusal> {

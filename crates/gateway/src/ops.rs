@@ -82,6 +82,7 @@ pub(crate) fn health(gate: &Gate) -> Page {
         .unwrap_or(HealthState::Healthy);
     // One bad server harms only its own calls: the gate as a whole is degraded, not down.
     let audit = gate.audit.as_ref().map(gatepost_audit::Log::health);
+    let sinks = gate.sink_health();
     let issuers: Vec<_> = gate
         .identity
         .iter()
@@ -92,7 +93,8 @@ pub(crate) fn health(gate: &Gate) -> Page {
         _ if audit.as_ref().is_some_and(|audit| audit.refuses) => "unhealthy",
         (Phase::Ready, HealthState::Healthy | HealthState::Unknown)
             if audit.as_ref().is_some_and(|audit| audit.failed.is_some())
-                || issuers.iter().any(|issuer| issuer.failure.is_some()) =>
+                || issuers.iter().any(|issuer| issuer.failure.is_some())
+                || sinks.iter().any(|sink| sink.error.is_some()) =>
         {
             "degraded"
         }
@@ -116,6 +118,13 @@ pub(crate) fn health(gate: &Gate) -> Page {
             "records_written": audit.written,
             "records_durable": audit.durable,
             "records_lost": audit.unwritten,
+            "sinks": sinks.iter().map(|sink| json!({
+                "name": sink.name,
+                "delivered": sink.delivered,
+                "behind": audit.written.saturating_sub(sink.delivered),
+                "failures": sink.failures,
+                "error": sink.error,
+            })).collect::<Vec<_>>(),
         })),
         "servers": servers.iter().map(|(name, health)| ((***name).to_owned(), json!(health))).collect::<serde_json::Map<_, _>>(),
         "catalog": snapshot.catalog.report(),

@@ -47,16 +47,16 @@ pub(crate) fn arrive(gate: &Gate, address: Option<IpAddr>) -> Result<(), Refusal
 
 /// Identity and room come first: nothing of the body has been read yet.
 pub(crate) async fn enter(gate: &Gate, arrival: Arrival) -> Result<Admitted, Refused> {
-    let refused = |refusal, arrival: &Arrival| {
-        turned_away(gate, arrival, None, &refusal);
-        unread(refusal)
-    };
     if let Err(refusal) = arrive(gate, arrival.address) {
-        return Err(refused(refusal, &arrival));
+        turned_away(gate, &arrival, None, &refusal);
+        return Err(unread(refusal));
     }
     match identify(gate, arrival).await {
         Ok(identified) => join(gate, identified),
-        Err((refusal, arrival)) => Err(refused(refusal, &arrival)),
+        Err(away) => {
+            turned_away(gate, &away.arrival, away.caller.as_deref(), &away.refusal);
+            Err(unread(away.refusal))
+        }
     }
 }
 
@@ -64,7 +64,7 @@ pub(crate) async fn enter(gate: &Gate, arrival: Arrival) -> Result<Admitted, Ref
 pub(crate) fn join(gate: &Gate, identified: Identified) -> Result<Admitted, Refused> {
     gate.limits.enter(identified.principal()).map_err(|exceeded| {
         let refusal = limited(exceeded);
-        turned_away(gate, identified.arrival(), Some(&identified), &refusal);
+        turned_away(gate, identified.arrival(), Some(identified.caller()), &refusal);
         unread(refusal)
     })?;
     admit(&gate.occupancy, identified).map_err(unread)

@@ -1,13 +1,12 @@
 //! Refusals on record: what an auditor should see of them, which is more than their callers are told.
 
 use gatepost_audit::{By, Denial, What, Who};
-use gatepost_policy::Action;
+use gatepost_policy::{Action, Caller};
 
 use super::account::{Account, trace_id, who};
 use crate::{
     explain,
     gate::Gate,
-    identify::Identified,
     inbound::{Arrival, Inbound},
     refusal::Refusal,
     respond::{About, render},
@@ -28,8 +27,8 @@ pub(crate) fn denied(gate: &Gate, inbound: &Inbound, refusal: &Refusal) {
             tracing::info!(target: "gatepost::denied", %principal, server = &**server.name(), name = &**original, %reason);
             reason.to_string()
         }
-        // Nobody has a thing of that name: a mistake, and no denial.
-        None if unknown => return,
+        // Mostly a mistake; but who tries names must not be able to do so unseen.
+        None if unknown => "no server of this endpoint has anything of that name".to_owned(),
         None => refusal.to_string(),
     };
     let Some(log) = &gate.audit else { return };
@@ -66,7 +65,7 @@ pub(crate) fn denied(gate: &Gate, inbound: &Inbound, refusal: &Refusal) {
 
 /// Records the refusal of a message that was not read, by whoever it claims to be from.
 #[cold]
-pub(crate) fn turned_away(gate: &Gate, arrival: &Arrival, caller: Option<&Identified>, refusal: &Refusal) {
+pub(crate) fn turned_away(gate: &Gate, arrival: &Arrival, caller: Option<&Caller>, refusal: &Refusal) {
     let Some(log) = &gate.audit else { return };
     // Who tries keys without end fills /metrics and not the disk.
     let endless = matches!(refusal, Refusal::Limited { exceeded, .. } if exceeded.index.is_none());

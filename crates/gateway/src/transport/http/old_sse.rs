@@ -128,9 +128,9 @@ async fn identified(gate: &Gate, arrival: Arrival) -> Result<Identified, Refusal
         return Err(refusal);
     }
     let identified = identify(gate, arrival).await;
-    identified.map_err(|(refusal, arrival)| {
-        turned_away(gate, &arrival, None, &refusal);
-        refusal
+    identified.map_err(|away| {
+        turned_away(gate, &away.arrival, away.caller.as_deref(), &away.refusal);
+        away.refusal
     })
 }
 
