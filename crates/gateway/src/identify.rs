@@ -14,6 +14,7 @@ use crate::{
     gate::{Endpoint, Gate},
     inbound::Arrival,
     path,
+    record::turned_away,
     refusal::Refusal,
 };
 
@@ -74,6 +75,15 @@ pub(crate) struct TurnedAway {
     pub(crate) refusal: Refusal,
     pub(crate) arrival: Arrival,
     pub(crate) caller: Option<Arc<Caller>>,
+}
+
+impl TurnedAway {
+    /// Puts it on record.
+    pub(crate) fn recorded(self, gate: &Gate) -> Refusal {
+        let (address, path) = (self.arrival.address, self.arrival.endpoint.url_path());
+        turned_away(gate, address, &path, self.caller.as_deref(), &self.refusal);
+        self.refusal
+    }
 }
 
 /// Finds the caller. Credentials that are presented where none are configured prove nothing and change nothing.
@@ -160,6 +170,8 @@ pub(crate) async fn stranger(
     if gate.identity.is_some() {
         let resource = gate.resource(url_path);
         if let Err(refusal) = credential(gate, headers, address, &resource).await {
+            let path = gatepost_policy::Printable(url_path).to_string();
+            turned_away(gate, address, &path, None, &refusal);
             return refusal;
         }
     }

@@ -48,15 +48,18 @@ pub(crate) fn arrive(gate: &Gate, address: Option<IpAddr>) -> Result<(), Refusal
 /// Identity and room come first: nothing of the body has been read yet.
 pub(crate) async fn enter(gate: &Gate, arrival: Arrival) -> Result<Admitted, Refused> {
     if let Err(refusal) = arrive(gate, arrival.address) {
-        turned_away(gate, &arrival, None, &refusal);
+        turned_away(
+            gate,
+            arrival.address,
+            &arrival.endpoint.url_path(),
+            None,
+            &refusal,
+        );
         return Err(unread(refusal));
     }
     match identify(gate, arrival).await {
         Ok(identified) => join(gate, identified),
-        Err(away) => {
-            turned_away(gate, &away.arrival, away.caller.as_deref(), &away.refusal);
-            Err(unread(away.refusal))
-        }
+        Err(away) => Err(unread(away.recorded(gate))),
     }
 }
 
@@ -64,7 +67,14 @@ pub(crate) async fn enter(gate: &Gate, arrival: Arrival) -> Result<Admitted, Ref
 pub(crate) fn join(gate: &Gate, identified: Identified) -> Result<Admitted, Refused> {
     gate.limits.enter(identified.principal()).map_err(|exceeded| {
         let refusal = limited(exceeded);
-        turned_away(gate, identified.arrival(), Some(identified.caller()), &refusal);
+        let (arrival, caller) = (identified.arrival(), identified.caller());
+        turned_away(
+            gate,
+            arrival.address,
+            &arrival.endpoint.url_path(),
+            Some(caller),
+            &refusal,
+        );
         unread(refusal)
     })?;
     admit(&gate.occupancy, identified).map_err(unread)

@@ -45,6 +45,11 @@ async fn every_denial_is_on_record() {
         ("a wrong key", echo(house.gate.modern("/mcp").bearing(&key)), ""),
         ("two credentials", echo(staff).header("x-api-key", &key), ""),
         (
+            "a wrong key for what is not there",
+            echo(house.gate.modern("/mcp").bearing(&key)).at("/mcp/zzz"),
+            "",
+        ),
+        (
             "a token for elsewhere",
             echo(house.modern("/mcp/old", json!({}))).at("/mcp"),
             "",
@@ -52,7 +57,7 @@ async fn every_denial_is_on_record() {
         (
             "a hidden endpoint",
             with("/mcp/staff", "readers").request("tools/list", "{}"),
-            "",
+            "ann",
         ),
         (
             "a hidden tool",

@@ -1,5 +1,7 @@
 //! Refusals on record: what an auditor should see of them, which is more than their callers are told.
 
+use std::net::IpAddr;
+
 use gatepost_audit::{By, Denial, What, Who};
 use gatepost_policy::{Action, Caller};
 
@@ -7,7 +9,7 @@ use super::account::{Account, trace_id, who};
 use crate::{
     explain,
     gate::Gate,
-    inbound::{Arrival, Inbound},
+    inbound::Inbound,
     refusal::Refusal,
     respond::{About, render},
 };
@@ -63,9 +65,16 @@ pub(crate) fn denied(gate: &Gate, inbound: &Inbound, refusal: &Refusal) {
     );
 }
 
-/// Records the refusal of a message that was not read, by whoever it claims to be from.
+/// Records the refusal of a message that was not read: from where it came, for which endpoint, and who it is from if that is
+/// known.
 #[cold]
-pub(crate) fn turned_away(gate: &Gate, arrival: &Arrival, caller: Option<&Caller>, refusal: &Refusal) {
+pub(crate) fn turned_away(
+    gate: &Gate,
+    address: Option<IpAddr>,
+    url_path: &str,
+    caller: Option<&Caller>,
+    refusal: &Refusal,
+) {
     let Some(log) = &gate.audit else { return };
     // Who tries keys without end fills /metrics and not the disk.
     let endless = matches!(refusal, Refusal::Limited { exceeded, .. } if exceeded.index.is_none());
@@ -73,11 +82,10 @@ pub(crate) fn turned_away(gate: &Gate, arrival: &Arrival, caller: Option<&Caller
         return;
     }
     // Neither does who tries without any.
-    if caller.is_none() && !gate.limits.is_worth_a_record(arrival.address) {
+    if caller.is_none() && !gate.limits.is_worth_a_record(address) {
         return;
     }
-    let address = arrival.address.map(|address| address.to_string());
-    let endpoint = arrival.endpoint.url_path();
+    let address = address.map(|address| address.to_string());
     let reason = match refusal {
         Refusal::Unidentified(unidentified) => unidentified.refusal().reason().to_owned(),
         other => other.to_string(),
@@ -90,7 +98,7 @@ pub(crate) fn turned_away(gate: &Gate, arrival: &Arrival, caller: Option<&Caller
                 ..caller.map(|caller| who(caller.principal())).unwrap_or_default()
             },
             what: What {
-                endpoint: Some(&endpoint),
+                endpoint: Some(url_path),
                 ..What::default()
             },
             status: render(refusal, &About::default()).0.as_u16(),

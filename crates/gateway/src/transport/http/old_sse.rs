@@ -124,14 +124,16 @@ async fn stream_of(
 /// Who asks. The stream and each message to it are admitted one by one.
 async fn identified(gate: &Gate, arrival: Arrival) -> Result<Identified, Refusal> {
     if let Err(refusal) = path::arrive(gate, arrival.address) {
-        turned_away(gate, &arrival, None, &refusal);
+        turned_away(
+            gate,
+            arrival.address,
+            &arrival.endpoint.url_path(),
+            None,
+            &refusal,
+        );
         return Err(refusal);
     }
-    let identified = identify(gate, arrival).await;
-    identified.map_err(|away| {
-        turned_away(gate, &away.arrival, away.caller.as_deref(), &away.refusal);
-        away.refusal
-    })
+    identify(gate, arrival).await.map_err(|away| away.recorded(gate))
 }
 
 fn arrival(gate: &Gate, endpoint: Arc<Endpoint>, headers: HeaderMap, from: Option<IpAddr>) -> Arrival {
