@@ -53,6 +53,9 @@ pub struct Written {
     mark: Mark,
 }
 
+/// How a record is added: written at once, or with others.
+type Add = fn(&Engine, &[u8], Change, bool) -> Result<Mark, Unwritten>;
+
 impl Log {
     /// Opens the log, or begins one. Blocks: it reads what an earlier run left if that ended in a crash.
     ///
@@ -97,17 +100,31 @@ impl Log {
         })))
     }
 
-    /// Puts on record that a call is about to be made. It must not be made before [`OpenCall::durable`] has returned: only then
-    /// it is in the file.
+    /// Puts on record that a call is about to be made. It must not be made before [`OpenCall::durable`] has returned.
+    ///
+    /// Blocks for one write of the operating system at most.
     ///
     /// # Errors
     /// When the log cannot be written and that is not allowed: then the call must not be made.
     pub fn intent(&self, intent: &Intent<'_>) -> Result<OpenCall, Unwritten> {
+        self.describe(intent, Engine::record)
+    }
+
+    /// The same for a task among many: the record is written when [`OpenCall::durable`] is awaited, together with those of all
+    /// tasks that are ready then, and blocks nobody before.
+    ///
+    /// # Errors
+    /// As [`intent`](Self::intent).
+    pub fn intent_among_others(&self, intent: &Intent<'_>) -> Result<OpenCall, Unwritten> {
+        self.describe(intent, Engine::enter)
+    }
+
+    fn describe(&self, intent: &Intent<'_>, add: Add) -> Result<OpenCall, Unwritten> {
         let begun = Instant::now();
         let destructive = intent.what.effect == Some(Effect::Destructive);
         let intent = with_buffer(|body| {
             self.0.scribe.intent(body, intent);
-            self.0.engine.enter(body, Change::Opens, destructive)
+            add(&self.0.engine, body, Change::Opens, destructive)
         })?;
         Ok(OpenCall {
             log: self.clone(),
@@ -247,24 +264,32 @@ impl OpenCall {
     /// When the log cannot be written and that is not allowed: then the answer must say so.
     pub fn outcome(mut self, outcome: Outcome<'_>) -> Result<Written, Unwritten> {
         self.done = true;
-        let change = Change::Closes(self.intent);
-        let engine = &self.log.0.engine;
-        let mark = self.describe(outcome, |body| engine.enter(body, change, self.destructive))?;
-        Ok(Written {
-            engine: Arc::clone(engine),
-            mark,
-        })
+        self.describe(outcome, Engine::record)
     }
 
-    fn describe<T>(&self, outcome: Outcome<'_>, write: impl FnOnce(&[u8]) -> T) -> T {
+    /// The same for a task among many: the record is written when [`Written::durable`] is awaited, together with those of all
+    /// tasks that are ready then, and blocks nobody before.
+    ///
+    /// # Errors
+    /// As [`outcome`](Self::outcome).
+    pub fn outcome_among_others(mut self, outcome: Outcome<'_>) -> Result<Written, Unwritten> {
+        self.done = true;
+        self.describe(outcome, Engine::enter)
+    }
+
+    fn describe(&self, outcome: Outcome<'_>, add: Add) -> Result<Written, Unwritten> {
         let micros = u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX);
         let open = &*self.log.0;
         let mut of = Vec::with_capacity(line::RUN + 12);
         line::push_id(&mut of, &open.engine.run, self.intent.seq);
         let of = String::from_utf8_lossy(&of);
-        with_buffer(|body| {
+        let mark = with_buffer(|body| {
             open.scribe.outcome(body, &of, micros, outcome);
-            write(body)
+            add(&open.engine, body, Change::Closes(self.intent), self.destructive)
+        })?;
+        Ok(Written {
+            engine: Arc::clone(&open.engine),
+            mark,
         })
     }
 }
@@ -273,11 +298,7 @@ impl OpenCall {
 impl Drop for OpenCall {
     fn drop(&mut self) {
         if !self.done && self.intent.seq != 0 {
-            let change = Change::Closes(self.intent);
-            let engine = &self.log.0.engine;
-            let _ = self.describe(Outcome::new(End::Abandoned), |body| {
-                engine.record(body, change, self.destructive)
-            });
+            let _ = self.describe(Outcome::new(End::Abandoned), Engine::record);
         }
     }
 }

@@ -44,7 +44,9 @@ pub(crate) async fn record(gate: &Arc<Gate>, charged: Charged) -> Result<(Permit
                 request: inbound.request.id().bytes(),
                 trace: trace_id(&inbound),
             };
-            let call = log.intent(&intent).map_err(|unwritten| unrecorded(&unwritten))?;
+            let call = log
+                .intent_among_others(&intent)
+                .map_err(|unwritten| unrecorded(&unwritten))?;
             drop(account);
             call.durable().await.map_err(|unwritten| unrecorded(&unwritten))?;
             Some((log.clone(), call))

@@ -168,7 +168,7 @@ impl Ledger {
             digest,
             ..Outcome::new(end)
         };
-        let settled = match recorded.call.outcome(outcome) {
+        let settled = match recorded.call.outcome_among_others(outcome) {
             Ok(written) => written.durable().await,
             Err(unwritten) => Err(unwritten),
         };
