@@ -363,12 +363,18 @@ impl Engine {
             state.idle = false;
             self.work.notify_one();
         }
-        let (written, urgent) = (state.written, std::mem::take(&mut state.urgent));
+        let written = state.written;
+        // What is not in the file yet is announced by whoever writes it.
+        let urgent = if state.urgent <= written {
+            std::mem::take(&mut state.urgent)
+        } else {
+            0
+        };
         drop(state);
         if urgent > 0 {
             self.published.send_modify(|published| {
                 published.written = published.written.max(written);
-                published.urgent = published.urgent.max(urgent.min(written));
+                published.urgent = published.urgent.max(urgent);
             });
         }
         done
@@ -716,3 +722,6 @@ impl Unwritten {
         &self.reason
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -24,6 +24,8 @@ use crate::{
 const IDLE: Duration = Duration::from_secs(1);
 /// How often it looks for segments to remove.
 const SWEEP: Duration = Duration::from_secs(60);
+/// A segment is at most this part of `keep` old when the next is begun.
+const PARTS: u128 = 10;
 /// The next segment, until its name is known.
 const NEXT: &str = "next.new";
 /// The version of the format.
@@ -37,6 +39,8 @@ pub(crate) struct Keeper {
     checkpoint: Instant,
     sweep: Instant,
     rotate: Instant,
+    /// When the current segment was begun.
+    began: Moment,
     /// How long the disk took the last time.
     took: Duration,
 }
@@ -44,6 +48,8 @@ pub(crate) struct Keeper {
 impl Keeper {
     pub(crate) fn new(engine: Arc<Engine>, head: Head, digest_key: String) -> Self {
         let now = Instant::now();
+        let path = segment::path(&engine.settings.folder, engine.lock().first);
+        let began = began(&path).unwrap_or_else(engine.settings.clock);
         Self {
             engine,
             head,
@@ -51,6 +57,7 @@ impl Keeper {
             checkpoint: now,
             sweep: now,
             rotate: now,
+            began,
             took: Duration::ZERO,
         }
     }
@@ -118,9 +125,12 @@ impl Keeper {
     pub(crate) fn flush(&mut self) -> bool {
         let engine = Arc::clone(&self.engine);
         let mut state = engine.settle(engine.lock());
-        if state.trouble.is_some() {
-            return false;
-        }
+        // After a failed write what is in the file can still get to the disk, and somebody may wait for it.
+        let whole = match state.trouble.as_ref().map(|trouble| trouble.cure) {
+            None => true,
+            Some(Cure::Again(_)) => false,
+            Some(Cure::Another(_) | Cure::None) => return false,
+        };
         let place = state.place(&engine.log);
         if state.durable < place.seq {
             let file = Arc::clone(&state.file);
@@ -146,7 +156,7 @@ impl Keeper {
         engine
             .published
             .send_if_modified(|published| std::mem::replace(&mut published.written, place.seq) != place.seq);
-        true
+        whole
     }
 
     fn note(&mut self, place: &Place) {
@@ -181,8 +191,14 @@ impl Keeper {
     }
 
     fn rotate_if_full(&mut self) {
-        let full = self.engine.lock().length >= self.engine.settings.segment_bytes;
-        if !full || self.rotate > Instant::now() {
+        let settings = &self.engine.settings;
+        let full = self.engine.lock().length >= settings.segment_bytes;
+        // Only whole segments are removed, so one that grows slowly must not keep its records for ever.
+        let old = settings.keep.is_some_and(|keep| {
+            let age = u128::from((settings.clock)().micros_since(self.began));
+            age > keep.as_micros() / PARTS
+        });
+        if !(full || old) || self.rotate > Instant::now() {
             return;
         }
         match self.rotate() {
@@ -216,6 +232,7 @@ impl Keeper {
         let old = std::mem::replace(&mut state.file, next.into());
         state.first = state.next;
         state.length = 0;
+        self.began = (engine.settings.clock)();
         engine.begin_segment(&mut state, &self.digest_key);
         drop(engine.settle(state));
         if let Err(error) = old.sync() {
@@ -289,6 +306,7 @@ impl Keeper {
         state.file = next.into();
         state.first = state.next;
         state.length = 0;
+        self.began = (engine.settings.clock)();
         engine.begin_segment(&mut state, &self.digest_key);
         let seq = engine.resumed(&mut state);
         let state = engine.write(state);

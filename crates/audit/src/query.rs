@@ -269,7 +269,7 @@ fn each(
     let mut from = 0;
     if let Some(since) = since {
         for (at, file) in files.iter().enumerate() {
-            let began = first_line(&file.path)?;
+            let began = first_line(&file.path).ok().flatten();
             let began = began
                 .as_deref()
                 .and_then(Head::of)
@@ -280,7 +280,11 @@ fn each(
         }
     }
     for file in files.get(from..).unwrap_or_default() {
-        let mut lines = Lines::open(&file.path, 0)?;
+        let mut lines = match Lines::open(&file.path, 0) {
+            // A gate that is running has just removed it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            lines => lines?,
+        };
         while lines.next()? == Next::Line {
             if let Some(head) = Head::of(&lines.line) {
                 to(&head, &lines.line)?;

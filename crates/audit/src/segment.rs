@@ -39,7 +39,12 @@ pub(crate) fn list(folder: &Path) -> io::Result<Vec<File>> {
             .and_then(|name| name.to_str())
             .and_then(|name| name.parse().ok());
         if let Some(first) = first {
-            let length = entry.metadata()?.len();
+            let length = match entry.metadata() {
+                Ok(metadata) => metadata.len(),
+                // A gate that is running has just removed it.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
             files.push(File { first, path, length });
         }
     }

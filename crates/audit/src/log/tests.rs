@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::{
-    By, FaultKind, Known, What, Who,
+    By, FaultKind, Known, Moment, What, Who,
     disk::{RealDisk, Segment},
     segment, verify,
 };
@@ -541,12 +541,15 @@ fn segments_rotate_and_the_oldest_go_with_a_record_of_it() {
     let folder = tempfile::tempdir().unwrap();
     let settings = Settings {
         segment_bytes: 4_000,
-        max_bytes: Some(20_000),
+        max_bytes: Some(60_000),
         flush: Duration::from_millis(1),
         ..Settings::plain(folder.path())
     };
     let log = Log::open(settings.clone()).unwrap();
-    let removed = || segment::list(&settings.folder).unwrap()[0].first > 1;
+    let removed = || {
+        let files = segment::list(&settings.folder).unwrap();
+        files[0].first > 1 && files.len() > 2
+    };
     wait_until("the oldest is gone", || {
         call(&log);
         removed()
@@ -564,6 +567,45 @@ fn segments_rotate_and_the_oldest_go_with_a_record_of_it() {
         .unwrap();
     assert_eq!(fault.seq, 1);
     assert!(matches!(fault.kind, FaultKind::Removed { .. }), "{fault:?}");
+}
+
+/// Hours pass in milliseconds.
+#[test]
+fn what_is_too_old_goes_however_slowly_a_segment_grows() {
+    fn hours() -> Moment {
+        Moment(Moment::now().0.wrapping_mul(3_600_000).rem_euclid(1 << 52))
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let settings = Settings {
+        keep: Some(Duration::from_secs(24 * 3_600)),
+        flush: Duration::from_millis(1),
+        clock: hours,
+        ..Settings::plain(folder.path())
+    };
+    let log = Log::open(settings.clone()).unwrap();
+    wait_until("the oldest is gone", || {
+        call(&log);
+        segment::list(&settings.folder).unwrap()[0].first > 1
+    });
+    log.close();
+    assert_whole(&settings.folder);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_full_disk_what_is_in_the_file_still_gets_to_the_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = Settings {
+        durability: Durability::Sync,
+        retry: Duration::from_secs(3600),
+        ..Settings::plain(folder.path())
+    };
+    let disk = Faulty::default();
+    let log = Log::open_on(settings, Box::new(disk.clone())).unwrap();
+    let there = log.intent(&intent(b"{}")).unwrap();
+    disk.has_room_for(10);
+    assert!(log.intent(&intent(b"{}")).is_err());
+    there.durable().await.unwrap();
+    assert!(log.health().refuses);
 }
 
 #[test]
