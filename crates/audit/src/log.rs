@@ -256,6 +256,11 @@ impl OpenCall {
         (self.intent.seq != 0).then(|| line::id(&self.log.0.engine.run, self.intent.seq))
     }
 
+    #[cfg(test)]
+    pub(crate) fn intent_seq(&self) -> u64 {
+        self.intent.seq
+    }
+
     /// Puts on record how the call ended. When this returns the record survives the gate, so the answer may be sent; who wants
     /// it to survive the machine as well waits for [`Written::durable`]. (If neither does, the next start says that the
     /// outcome is not known: the intent is on the disk.)
