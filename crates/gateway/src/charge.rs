@@ -5,7 +5,7 @@ use gatepost_protocol::method::Method;
 
 use crate::{authorize::Authorized, gate::Gate, limits::Permit, refusal::Refusal};
 
-/// An authorized call for which there is room. Only [`charge`] makes it.
+/// An authorized call for which there is room. Only `charge` makes it.
 pub struct Charged {
     authorized: Authorized,
     permit: Permit,

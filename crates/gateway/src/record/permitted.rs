@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Proof that this principal may make this call, through this endpoint, now, that there is room for it, and that it is in
-/// the audit log if there is one. Only [`record`](super::record) makes it, and `Server::call` takes nothing else.
+/// the audit log if there is one. Only `record` makes it, and `Server::call` takes nothing else.
 ///
 /// ```compile_fail
 /// use gatepost_gateway::stages::{Authorized, Permitted};

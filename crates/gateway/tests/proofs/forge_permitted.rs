@@ -1,9 +1,8 @@
-//! Nobody but the policy says what is permitted.
-use gatepost_gateway::stages::{Inbound, Permitted};
-use std::sync::Arc;
+//! Nobody but the audit stage says that a call may leave.
+use gatepost_gateway::stages::{Authorized, Permitted};
 
-fn forge(inbound: Arc<Inbound>) -> Permitted {
-    Permitted { inbound }
+fn forge(authorized: Authorized) -> Permitted {
+    Permitted { authorized, input: None, task: None }
 }
 
 fn main() {}
