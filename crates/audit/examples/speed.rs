@@ -41,13 +41,14 @@ fn intent() -> Intent<'static> {
 }
 
 async fn call(log: &Log) -> Result<(), Box<dyn Error + Send + Sync>> {
-    let call = log.intent(&intent())?;
+    let call = log.intent_among_others(&intent())?;
     call.durable().await?;
-    call.outcome(Outcome {
+    let written = call.outcome_among_others(Outcome {
         bytes_in: 250,
         bytes_out: 1800,
         ..Outcome::new(End::Ok)
     })?;
+    written.in_file().await?;
     Ok(())
 }
 

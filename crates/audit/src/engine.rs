@@ -418,6 +418,17 @@ impl Engine {
         }
     }
 
+    /// Returns when a record is in the file.
+    pub(crate) async fn survives(&self, mark: Mark) -> Result<(), Unwritten> {
+        if mark.seq == 0 {
+            return Ok(());
+        }
+        match self.in_file(mark).await {
+            Err(error) => self.lose(0, error).map(drop),
+            Ok(()) => Ok(()),
+        }
+    }
+
     /// Returns when a record is as durable as the configuration asks for.
     pub(crate) async fn durable(&self, mark: Mark) -> Result<(), Unwritten> {
         if mark.seq == 0 {

@@ -272,7 +272,7 @@ impl OpenCall {
         self.describe(outcome, Engine::record)
     }
 
-    /// The same for a task among many: the record is written when [`Written::durable`] is awaited, together with those of all
+    /// The same for a task among many: the record is written when [`Written::in_file`] is awaited, together with those of all
     /// tasks that are ready then, and blocks nobody before.
     ///
     /// # Errors
@@ -317,6 +317,16 @@ impl fmt::Debug for OpenCall {
 // === impl Written ===
 
 impl Written {
+    /// Returns when the record is in the file, where it survives the gate. That is enough for an outcome in `sync` too: its
+    /// intent is on the disk, so a power cut cannot hide the call, and waiting for the disk a second time would halve how many
+    /// calls a second there can be.
+    ///
+    /// # Errors
+    /// When the log cannot be written and that is not allowed: then the answer must say so.
+    pub async fn in_file(&self) -> Result<(), Unwritten> {
+        self.engine.survives(self.mark).await
+    }
+
     /// Returns when the record is as durable as the configuration asks for: in the file in `batch`, on the disk in `sync`.
     ///
     /// # Errors
