@@ -6,14 +6,16 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use gatepost_policy::{Action, By, Circumstances, Classified, Decision, Kind, Reason, UnixMillis, decide};
+use gatepost_policy::{
+    Action, By, Caller, Circumstances, Classified, Decision, Kind, Reason, UnixMillis, decide,
+};
 use gatepost_protocol::{envelope::Request, method::Method};
 
 use crate::{
+    catalog::View,
     inbound::Inbound,
-    refusal::Refusal,
+    refusal::{Hidden, Refusal},
     resolve::{Resolved, Target, There},
-    upstream::Server,
 };
 
 /// A call that the rules allow this principal, through this endpoint, now. Only [`authorize`] makes it.
@@ -101,14 +103,19 @@ fn denied(inbound: &Inbound, there: &There, reason: Reason) -> Refusal {
             tool: there.method == Some(Method::ToolsCall),
         };
     }
-    hidden(&inbound.request, there)
+    Refusal::Hidden(Box::new(Hidden {
+        told: hidden(&inbound.request, there),
+        server: Arc::clone(there.server.name()),
+        name: action.name.into(),
+        reason,
+    }))
 }
 
 /// Whether the caller may be told of changes of a resource.
-pub(crate) fn may_watch(inbound: &Inbound, server: &Server, uri: &str) -> bool {
+pub(crate) fn may_watch(caller: &Caller, view: &View, server: &str, uri: &str) -> bool {
     let action = Action {
         kind: Kind::Subscribe,
-        server: server.name(),
+        server,
         name: uri,
         effect: Classified::BY_METHOD,
     };
@@ -116,13 +123,7 @@ pub(crate) fn may_watch(inbound: &Inbound, server: &Server, uri: &str) -> bool {
         arguments: b"",
         now: now(),
     };
-    decide(
-        &inbound.client.caller,
-        inbound.view.rules(),
-        &action,
-        circumstances,
-    )
-    .is_allowed()
+    decide(caller, view.rules(), &action, circumstances).is_allowed()
 }
 
 /// The time, as conditions see it.

@@ -216,10 +216,7 @@ impl Gate {
         let limits = winner
             .map(|at| {
                 let action = candidates[at].action(kind_of(question.thing));
-                self.limits
-                    .counting(caller.principal(), &action)
-                    .map(ToString::to_string)
-                    .collect()
+                self.limits.counting(&action).map(ToString::to_string).collect()
             })
             .unwrap_or_default();
         Explained {
@@ -270,7 +267,7 @@ pub(crate) fn why_hidden(inbound: &Inbound) -> Option<(Arc<Server>, Arc<str>, Re
     let (param, thing): (_, fn(&str) -> Thing<'_>) = match request.known_method()? {
         Method::ToolsCall => ("name", |name| Thing::Tool(name)),
         Method::PromptsGet => ("name", |name| Thing::Prompt(name)),
-        Method::ResourcesRead => ("uri", |uri| Thing::Resource(uri)),
+        Method::ResourcesRead | Method::ResourcesSubscribe => ("uri", |uri| Thing::Resource(uri)),
         _ => return None,
     };
     let name = request.param_text(param)?;

@@ -81,6 +81,8 @@ pub struct Gate {
     /// What saves quotas, until it is told that nothing is counted any more.
     counting: Mutex<Option<(oneshot::Sender<()>, JoinHandle<()>)>>,
     store: Option<Store>,
+    /// The tokens of principals in it, where servers want them.
+    stored: Option<Arc<Stored>>,
     /// Keeps the request ids of two processes apart.
     pub(crate) id_seed: u64,
     phase: AtomicU8,
@@ -173,8 +175,11 @@ impl Gate {
         if let Some(log) = &audit {
             context.uses = Some(Arc::new(Uses(log.clone())));
         }
+        let mut stored = None;
         if let Some(store) = &store {
-            context.stored = Some(Stored::new(Arc::clone(&store.credentials)));
+            let tokens = Stored::new(Arc::clone(&store.credentials));
+            context.stored = Some(Arc::<Stored>::clone(&tokens));
+            stored = config.servers.iter().any(has_own_tokens).then_some(tokens);
         }
         let mut servers = Vec::with_capacity(config.servers.len());
         for server in &config.servers {
@@ -267,6 +272,7 @@ impl Gate {
             keeper: Mutex::default(),
             counting: Mutex::default(),
             store,
+            stored,
             id_seed: random::<8>().map(u64::from_be_bytes)?,
             phase: AtomicU8::new(Phase::Starting as u8),
             stopping: watch::Sender::new(false),
@@ -301,6 +307,9 @@ impl Gate {
                     tracing::error!(%error, "API keys that are revoked from now on stay good until a restart");
                 }
             }
+        }
+        if let Some(stored) = &self.stored {
+            stored.begin();
         }
         if let Some(store) = &self.store {
             let (closing, closed) = oneshot::channel::<()>();
@@ -465,15 +474,15 @@ fn resource(config: &Config, url_path: &str) -> Resource {
 
 /// Whether anything is configured that is kept in the store.
 fn needs_store(config: &Config) -> bool {
-    let own_tokens = |server: &gatepost_config::Server| {
-        server
-            .credentials
-            .iter()
-            .any(|credential| matches!(credential, Credential::Principal))
-    };
     config.identity.as_ref().is_some_and(|identity| identity.api_keys)
         || !config.quotas.is_empty()
-        || config.servers.iter().any(own_tokens)
+        || config.servers.iter().any(has_own_tokens)
+}
+
+/// Whether principals may have stored tokens for a server.
+fn has_own_tokens(server: &gatepost_config::Server) -> bool {
+    let mut credentials = server.credentials.iter();
+    credentials.any(|credential| matches!(credential, Credential::Principal))
 }
 
 /// What this process's own side may do: everything that is configured, for it could read every secret of it anyway.

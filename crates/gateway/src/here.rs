@@ -10,10 +10,10 @@ use crate::{
     answer::Answer,
     authorize::may_watch,
     catalog::ListKind,
-    gate::{Endpoint, Gate},
+    gate::Gate,
     identify::lapse,
     inbound::{Carrier, Inbound},
-    listen,
+    listen::{self, MAX_NAMED},
     receive::internal,
     refusal::Refusal,
     session::{ConversationId, Live, Session},
@@ -131,7 +131,7 @@ fn set_level(gate: &Gate, inbound: &Inbound) -> Result<Answer, Refusal> {
     Ok(empty(inbound))
 }
 
-fn uri(inbound: &Inbound) -> Result<(Arc<str>, Arc<Server>), Refusal> {
+fn uri(inbound: &Inbound) -> Result<Arc<str>, Refusal> {
     let uri = inbound.request.param_text("uri");
     let uri = uri.ok_or_else(|| {
         Refusal::params(format!(
@@ -139,24 +139,38 @@ fn uri(inbound: &Inbound) -> Result<(Arc<str>, Arc<Server>), Refusal> {
             inbound.request.method()
         ))
     })?;
-    let server = inbound
-        .view
-        .resource(&uri)
-        .filter(|server| may_watch(inbound, server, &uri))
-        .ok_or_else(|| Refusal::UnknownResource(uri.to_string()))?;
-    Ok((Arc::from(&*uri), Arc::clone(server)))
+    Ok(Arc::from(&*uri))
+}
+
+/// The server of a resource that the caller may be told of.
+fn watchable<'a>(inbound: &'a Inbound, uri: &str) -> Result<&'a Arc<Server>, Refusal> {
+    let (caller, view) = (&inbound.client.caller, &inbound.view);
+    view.resource(uri)
+        .filter(|server| may_watch(caller, view, server.name(), uri))
+        .ok_or_else(|| Refusal::UnknownResource(uri.to_owned()))
 }
 
 /// 2025-11-25 server/resources#Subscriptions.
 async fn subscribe(gate: &Gate, inbound: &Inbound) -> Result<Answer, Refusal> {
-    let (uri, server) = uri(inbound)?;
+    let uri = uri(inbound)?;
+    let server = watchable(inbound, &uri)?;
     let Some(conversation) = inbound.client.conversation else {
         return Err(Refusal::UnknownMethod(inbound.request.method().to_owned()));
     };
-    if gate
-        .sessions
-        .with(conversation, |live| live.subscriptions.insert(Arc::clone(&uri)))
-    {
+    let is_new = gate.sessions.with(conversation, |live| {
+        let subscriptions = &mut live.subscriptions;
+        if subscriptions.contains_key(&uri) {
+            return Ok(false);
+        }
+        if subscriptions.len() >= MAX_NAMED {
+            return Err(Refusal::params(format!(
+                "a session may watch {MAX_NAMED} resources at once"
+            )));
+        }
+        subscriptions.insert(Arc::clone(&uri), Arc::clone(server));
+        Ok(true)
+    });
+    if is_new? {
         let subscribed = tokio::time::timeout(SUBSCRIBE_WITHIN, server.subscribe(&uri)).await;
         let failed = match subscribed {
             Ok(Ok(())) => return Ok(empty(inbound)),
@@ -173,36 +187,32 @@ async fn subscribe(gate: &Gate, inbound: &Inbound) -> Result<Answer, Refusal> {
 }
 
 async fn unsubscribe(gate: &Gate, inbound: &Inbound) -> Result<Answer, Refusal> {
-    let (uri, server) = uri(inbound)?;
-    let conversation = inbound.client.conversation;
-    if conversation.is_some_and(|id| gate.sessions.with(id, |live| live.subscriptions.remove(&uri))) {
-        server.unsubscribe(&uri).await;
+    let uri = uri(inbound)?;
+    let watched = |id| gate.sessions.with(id, |live| live.subscriptions.remove(&uri));
+    match inbound.client.conversation.and_then(watched) {
+        Some(server) => server.unsubscribe(&uri).await,
+        None => drop(watchable(inbound, &uri)?),
     }
     Ok(empty(inbound))
 }
 
 /// Ends a legacy session: its id opens nothing any more, and everything it had open is given up.
-pub(crate) async fn end_session(gate: &Gate, endpoint: &Endpoint, session: ConversationId) {
+pub(crate) async fn end_session(gate: &Gate, session: ConversationId) {
     let live = gate.sessions.end(session);
-    give_up(gate, endpoint, session, live).await;
+    give_up(gate, session, live).await;
 }
 
 /// Gives up what a conversation had open. Its connection is gone, so nobody can come back to it.
-pub(crate) async fn end_connection(gate: &Gate, endpoint: &Endpoint, conversation: ConversationId) {
+pub(crate) async fn end_connection(gate: &Gate, conversation: ConversationId) {
     let live = gate.sessions.forget(conversation);
-    give_up(gate, endpoint, conversation, live).await;
+    give_up(gate, conversation, live).await;
 }
 
-async fn give_up(gate: &Gate, endpoint: &Endpoint, conversation: ConversationId, live: Option<Live>) {
+async fn give_up(gate: &Gate, conversation: ConversationId, live: Option<Live>) {
     gate.conversations.end(conversation);
     gate.resumable.forget(conversation);
-    let (Some(live), Some(view)) = (live, endpoint.everything()) else {
-        return;
-    };
-    for uri in &live.subscriptions {
-        if let Some(server) = view.resource(uri) {
-            server.unsubscribe(uri).await;
-        }
+    for (uri, server) in live.into_iter().flat_map(|live| live.subscriptions) {
+        server.unsubscribe(&uri).await;
     }
 }
 

@@ -310,13 +310,10 @@ impl Limits {
         })))
     }
 
-    /// The limits and quotas that count `action` of `principal`, in words for people.
-    pub(crate) fn counting(&self, principal: &Principal, action: &Action<'_>) -> impl Iterator<Item = &str> {
-        let has_tenant = principal.tenant().is_some();
-        self.entries
-            .iter()
-            .filter(move |entry| entry.counts(Some(action)) && (has_tenant || entry.per != Per::Tenant))
-            .map(|entry| &*entry.words)
+    /// The limits and quotas that count `action`, in words for people. Callers without a tenant are together like one.
+    pub(crate) fn counting(&self, action: &Action<'_>) -> impl Iterator<Item = &str> {
+        let counting = self.entries.iter().filter(|entry| entry.counts(Some(action)));
+        counting.map(|entry| &*entry.words)
     }
 
     /// Charges `subject` to those of `indices` that count it, all or none. The keys are those that want to hear more of it.

@@ -33,7 +33,7 @@ use tasks::Followed;
 /// Source: `eras.md` section 6, "within 2 s else without the laggards".
 const ACKNOWLEDGE_WITHIN: Duration = Duration::from_secs(2);
 /// URIs, and tasks, that one stream may watch: more is a mistake or an attack.
-const MAX_NAMED: usize = 1_000;
+pub(crate) const MAX_NAMED: usize = 1_000;
 
 /// What a client wants to hear.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -77,7 +77,7 @@ pub(crate) async fn open(gate: &Arc<Gate>, inbound: Arc<Inbound>) -> Result<Answ
         .uris
         .iter()
         .filter_map(|uri| Some((uri, inbound.view.resource(uri)?)))
-        .filter(|(uri, server)| may_watch(&inbound, server, uri))
+        .filter(|(uri, server)| may_watch(&inbound.client.caller, &inbound.view, server.name(), uri))
         .map(|(uri, server)| (Arc::clone(uri), Arc::clone(server)))
         .collect();
     let granted = join_all(asked.into_iter().map(|(uri, server)| async move {
@@ -212,7 +212,7 @@ impl Interest {
             }
             (Self::Session(gate, session), ViewChange::Updated { uri, .. }) => {
                 gate.sessions.with(*session, |live| {
-                    live.subscriptions.iter().any(|watched| covers(watched, uri))
+                    live.subscriptions.keys().any(|watched| covers(watched, uri))
                 })
             }
             (Self::Filter(_), ViewChange::ElicitationComplete { .. }) => false,
@@ -229,7 +229,7 @@ impl Interest {
             Self::Filter(filter) => filter.uris.clone(),
             Self::Session(gate, session) => gate
                 .sessions
-                .with(*session, |live| live.subscriptions.iter().cloned().collect()),
+                .with(*session, |live| live.subscriptions.keys().cloned().collect()),
         };
         let lists = [ViewChange::Tools, ViewChange::Prompts, ViewChange::Resources];
         let all = lists
@@ -270,13 +270,19 @@ impl Eyes {
     }
 
     fn see(&mut self, change: &ViewChange) -> bool {
+        let asker = self.asker.asker();
         let (at, kinds): (usize, &[ListKind]) = match change {
             ViewChange::Tools => (0, &[ListKind::Tools]),
             ViewChange::Prompts => (1, &[ListKind::Prompts]),
             ViewChange::Resources => (2, &[ListKind::Resources, ListKind::Templates]),
-            ViewChange::Updated { .. } | ViewChange::ElicitationComplete { .. } => return true,
+            // What lies below a watched resource may be something that its watcher is not to hear of.
+            ViewChange::Updated { server, uri } => {
+                let view = self.endpoint.view(asker);
+                return view.is_some_and(|view| may_watch(asker.caller, &view, server, uri));
+            }
+            ViewChange::ElicitationComplete { .. } => return true,
         };
-        let Some(now) = self.endpoint.view(self.asker.asker()) else {
+        let Some(now) = self.endpoint.view(asker) else {
             return false;
         };
         let before = self.seen[at].replace(Arc::clone(&now));

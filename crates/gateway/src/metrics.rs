@@ -173,6 +173,7 @@ fn class(refusal: &Refusal) -> Option<usize> {
         Refusal::Call(_) | Refusal::Internal(_) => 6,
         Refusal::Overloaded { .. } => 7,
         Refusal::Denied { .. } => 8,
+        Refusal::Hidden(hidden) => return class(&hidden.told),
         Refusal::Scopes { .. } => 9,
         Refusal::Limited { .. } => 10,
         Refusal::Unrecorded | Refusal::OutcomeUnrecorded => 11,

@@ -1,17 +1,19 @@
 //! What a client says without wanting an answer: it gave up on a call, its roots changed, it answers a server's question.
 
-use gatepost_policy::{Action, Circumstances, Classified, Kind, decide};
+use gatepost_policy::{Action, Circumstances, Classified, Decision, Kind, decide};
 use gatepost_protocol::{
     envelope::{Id, Notification, Response},
     method::Method,
 };
 
 use crate::{
+    admit::Admitted,
     answer::Answer,
     authorize::now,
     conversation::Heard,
-    gate::{Endpoint, Gate},
+    gate::Gate,
     inbound::Client,
+    record::{told, turned_away},
     refusal::Refusal,
     upstream::Asker,
 };
@@ -19,7 +21,7 @@ use crate::{
 /// Acts on a notification. It is accepted whatever it says: nobody waits for an answer.
 pub(crate) async fn take(
     gate: &Gate,
-    endpoint: &Endpoint,
+    admitted: &Admitted,
     client: Client,
     notification: Notification,
 ) -> Answer {
@@ -33,36 +35,71 @@ pub(crate) async fn take(
         }
         Some(Method::RootsListChanged) => {
             // A modern server asks anew each time; a legacy one hears it on this client's own session only.
-            for server in endpoint.servers() {
+            for server in admitted.arrival().endpoint.servers() {
                 server.notify(&client, &notification).await;
             }
         }
         Some(_) => {}
-        // A vendor's notification passes where there is only one server it could be for, to whom a request of that name
-        // would be allowed: nobody knows what it does.
-        None => {
-            let Some(view) = endpoint.view(Asker::plain(&client.caller)) else {
-                return Answer::Accepted;
-            };
-            let Some(server) = view.only_server() else {
-                return Answer::Accepted;
-            };
-            let action = Action {
-                kind: Kind::Call,
-                server: server.name(),
-                name: notification.method(),
-                effect: Classified::UNKNOWN,
-            };
-            let circumstances = Circumstances::Calling {
-                arguments: b"",
-                now: now(),
-            };
-            if decide(&client.caller, view.rules(), &action, circumstances).is_allowed() {
-                server.notify(&client, &notification).await;
-            }
-        }
+        None => vendor(gate, admitted, &client, &notification).await,
     }
     Answer::Accepted
+}
+
+/// A vendor's notification passes where there is only one server it could be for, to whom a request of that name would be
+/// allowed: nobody knows what it does. So it is counted and recorded like one.
+async fn vendor(gate: &Gate, admitted: &Admitted, client: &Client, notification: &Notification) {
+    let arrival = admitted.arrival();
+    let asker = Asker::of(&client.caller, &arrival.headers);
+    let Some(view) = arrival.endpoint.view(asker) else {
+        return;
+    };
+    let Some(server) = view.only_server() else { return };
+    let action = Action {
+        kind: Kind::Call,
+        server: server.name(),
+        name: notification.method(),
+        effect: Classified::UNKNOWN,
+    };
+    let circumstances = Circumstances::Calling {
+        arguments: b"",
+        now: now(),
+    };
+    let refused = |refusal: Refusal| {
+        gate.metrics.refused(&refusal);
+        turned_away(
+            gate,
+            arrival.address,
+            &arrival.endpoint.url_path(),
+            Some(&client.caller),
+            &refusal,
+        );
+    };
+    let by = match decide(&client.caller, view.rules(), &action, circumstances) {
+        Decision::Allow(by) => by,
+        Decision::Deny(reason) => {
+            return refused(Refusal::Denied {
+                reason: Box::new(reason),
+                tool: false,
+            });
+        }
+        Decision::Depends(_) | Decision::NeedsScopes(_) => return,
+    };
+    let _place = match gate.limits.call(client.principal(), arrival.address, &action) {
+        Ok(permit) => permit,
+        Err(exceeded) => {
+            return refused(Refusal::Limited {
+                exceeded: Box::new(exceeded),
+                tool: false,
+            });
+        }
+    };
+    match told(gate, admitted, notification, &action, &by).await {
+        Ok(told) => {
+            server.notify(client, notification).await;
+            told.done(notification);
+        }
+        Err(refusal) => gate.metrics.refused(&refusal),
+    }
 }
 
 /// Hands a client's answer to the call that asked. An answer to a question nobody waits for any more is dropped; one to a

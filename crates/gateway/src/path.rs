@@ -18,6 +18,7 @@
 use std::{net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
+use gatepost_policy::Caller;
 use gatepost_protocol::{envelope::Message, version::Era};
 
 use crate::{
@@ -47,20 +48,20 @@ pub(crate) fn arrive(gate: &Gate, address: Option<IpAddr>) -> Result<(), Refusal
 
 /// Identity and room come first: nothing of the body has been read yet.
 pub(crate) async fn enter(gate: &Gate, arrival: Arrival) -> Result<Admitted, Refused> {
-    if let Err(refusal) = arrive(gate, arrival.address) {
-        turned_away(
-            gate,
-            arrival.address,
-            &arrival.endpoint.url_path(),
-            None,
-            &refusal,
-        );
-        return Err(unread(refusal));
-    }
+    another(gate, &arrival, None)?;
     match identify(gate, arrival).await {
         Ok(identified) => join(gate, identified),
         Err(away) => Err(unread(away.recorded(gate))),
     }
+}
+
+/// One more message of somebody at this address, who is known already if there is a `caller`.
+pub(crate) fn another(gate: &Gate, arrival: &Arrival, caller: Option<&Caller>) -> Result<(), Refused> {
+    arrive(gate, arrival.address).map_err(|refusal| {
+        let path = arrival.endpoint.url_path();
+        turned_away(gate, arrival.address, &path, caller, &refusal);
+        unread(refusal)
+    })
 }
 
 /// The rest of it, for a message of somebody who is known already: one of a batch, or on a connection.
@@ -110,8 +111,8 @@ pub(crate) async fn spoken(
 async fn travel(gate: &Arc<Gate>, received: Received) -> Result<Answer, Refused> {
     match received {
         Received::Request(inbound) => request(gate, inbound).await,
-        Received::Notification(endpoint, client, notification) => {
-            Ok(Box::pin(notice::take(gate, &endpoint, client, notification)).await)
+        Received::Notification(admitted, client, notification) => {
+            Ok(Box::pin(notice::take(gate, &admitted, client, notification)).await)
         }
         Received::Response(client, response) => {
             notice::answered(gate, &client, response).map_err(|refusal| {
@@ -135,7 +136,6 @@ async fn request(gate: &Arc<Gate>, inbound: Arc<Inbound>) -> Result<Answer, Refu
     let session = client
         .conversation
         .filter(|_| client.era() == Era::Legacy && inbound.carrier() == Carrier::Http);
-    let own = session.map(|session| (session, Arc::clone(inbound.endpoint())));
     let resolved = match resolve(inbound).await {
         Ok(resolved) => resolved,
         Err((refusal, inbound)) => {
@@ -165,9 +165,9 @@ async fn request(gate: &Arc<Gate>, inbound: Arc<Inbound>) -> Result<Answer, Refu
         cause: Cause::SessionGone,
         ..
     }) = &refusal
-        && let Some((session, endpoint)) = own
+        && let Some(session) = session
     {
-        Box::pin(here::end_session(gate, &endpoint, session)).await;
+        Box::pin(here::end_session(gate, session)).await;
     }
     Err((refusal, about))
 }

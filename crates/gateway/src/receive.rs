@@ -20,7 +20,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::{
     admit::Admitted,
-    gate::{Endpoint, Gate},
+    gate::Gate,
     inbound::{Client, Inbound},
     refusal::Refusal,
     respond::About,
@@ -38,7 +38,7 @@ pub(crate) enum Received {
     /// Wants an answer.
     Request(Arc<Inbound>),
     /// Wants none.
-    Notification(Arc<Endpoint>, Client, Notification),
+    Notification(Box<Admitted>, Client, Notification),
     /// Answers a question of a server.
     Response(Client, Response),
 }
@@ -102,12 +102,8 @@ pub(crate) async fn from_http(
                 }
                 // No notification is defined for this transport; taken and dropped.
                 Message::Notification(notification) => {
-                    let endpoint = Arc::clone(&admitted.arrival().endpoint);
-                    Ok(Received::Notification(
-                        endpoint,
-                        nobody(admitted.caller(), None),
-                        notification,
-                    ))
+                    let client = nobody(admitted.caller(), None);
+                    Ok(Received::Notification(Box::new(admitted), client, notification))
                 }
                 // 2026-07-28 streamable-http#Sending Messages 4: "The client MUST NOT send JSON-RPC responses".
                 Message::Response(_) => Err(refused(Refusal::params(
@@ -142,11 +138,9 @@ pub(crate) async fn received(
 ) -> Result<Received, Refusal> {
     match message {
         Message::Request(request) => inbound(admitted, request, client).await,
-        Message::Notification(notification) => Ok(Received::Notification(
-            Arc::clone(&admitted.arrival().endpoint),
-            client,
-            notification,
-        )),
+        Message::Notification(notification) => {
+            Ok(Received::Notification(Box::new(admitted), client, notification))
+        }
         Message::Response(response) => Ok(Received::Response(client, response)),
     }
 }

@@ -4,11 +4,13 @@ mod account;
 mod denial;
 mod ledger;
 mod permitted;
+mod told;
 
 pub(crate) use account::Uses;
 pub(crate) use denial::{denied, turned_away};
 pub(crate) use ledger::Ledger;
 pub use permitted::Permitted;
+pub(crate) use told::told;
 
 use std::sync::Arc;
 
@@ -68,3 +70,6 @@ fn unrecorded(unwritten: &gatepost_audit::Unwritten) -> Refusal {
     tracing::error!(target: "gatepost::audit", %unwritten, "a call was refused because it could not be recorded");
     Refusal::Unrecorded
 }
+
+#[cfg(test)]
+mod tests;

@@ -101,6 +101,9 @@ pub enum Refusal {
         /// Whether it was a tool that was called, whose result can say so.
         tool: bool,
     },
+    /// Neither allowed nor shown: what its caller is told is that there is no such thing.
+    #[error("{}", .0.told)]
+    Hidden(Box<Hidden>),
     /// Allowed to a token with more scopes.
     #[error("this needs a token with the scopes {}", words(needed))]
     Scopes {
@@ -165,6 +168,19 @@ pub enum Refusal {
     /// Something of ours failed.
     #[error("the gate failed: {0}")]
     Internal(Arc<str>),
+}
+
+/// What somebody has tried who is not to know that it is there.
+#[derive(Debug)]
+pub struct Hidden {
+    /// What they are told.
+    pub(crate) told: Refusal,
+    /// Whose it is.
+    pub(crate) server: Arc<str>,
+    /// What it is called there.
+    pub(crate) name: Arc<str>,
+    /// Why it is not theirs.
+    pub(crate) reason: Reason,
 }
 
 fn words(scopes: &[Arc<str>]) -> String {

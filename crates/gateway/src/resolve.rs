@@ -3,7 +3,7 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use gatepost_policy::{Action, Circumstances, Classified, Kind, decide};
+use gatepost_policy::{Action, Circumstances, Classified, Decision, Kind, decide};
 use gatepost_protocol::{
     headers::{HeaderParams, Sent},
     json,
@@ -323,7 +323,8 @@ pub(crate) fn followed(inbound: &Inbound, public: &str) -> Option<(Arc<Server>, 
         Circumstances::Listing,
     );
     let id = there.original.clone()?;
-    decision.is_shown().then_some((there.server, id))
+    // Not what would take a token with more scopes, although it is shown.
+    matches!(decision, Decision::Allow(_) | Decision::Depends(_)).then_some((there.server, id))
 }
 
 /// A method that only a server can know passes where there is only one server it could be for.

@@ -78,6 +78,7 @@ pub(crate) fn render(refusal: &Refusal, about: &About) -> (StatusCode, Bytes) {
         // 2026-07-28 basic/transports/streamable-http#Protocol Version Header; eras.md section 4 for legacy clients.
         Refusal::UnknownMethod(_) if legacy => (StatusCode::OK, METHOD_NOT_FOUND, None),
         Refusal::UnknownMethod(_) => (StatusCode::NOT_FOUND, METHOD_NOT_FOUND, None),
+        Refusal::Hidden(hidden) => return render(&hidden.told, about),
         Refusal::UnknownName { .. } | Refusal::Denied { .. } => (StatusCode::OK, INVALID_PARAMS, None),
         // 2026-07-28 basic/authorization, Runtime Insufficient Scope Errors.
         Refusal::Scopes { needed, .. } => {

@@ -47,9 +47,15 @@ pub(crate) const META: &str = r#""io.modelcontextprotocol/protocolVersion":"2026
 impl Rig {
     /// A gate that has read its server's lists. Settings of the server may be given in YAML.
     pub(crate) async fn start(more: &str) -> Self {
+        Self::with(more, "").await
+    }
+
+    /// The same with settings of the whole gate besides, each with a comma before it.
+    pub(crate) async fn with(more: &str, whole: &str) -> Self {
         let data = tempfile::tempdir().unwrap();
         let folder = serde_json::to_string(data.path()).unwrap();
-        let yaml = format!("{{ data_dir: {folder}, servers: {{ s: {{ module: calculator{more} }} }} }}");
+        let yaml =
+            format!("{{ data_dir: {folder}, servers: {{ s: {{ module: calculator{more} }} }}{whole} }}");
         let heard = Heard::default();
         let module = Small(Arc::clone(&heard));
         let modules = move |_: &str, _: &serde_json::Map<String, serde_json::Value>| {
@@ -137,6 +143,19 @@ impl Rig {
     pub(crate) async fn within(&self, session: &str, method: &str, params: &str) -> Told {
         let body = format!(r#"{{"jsonrpc":"2.0","id":7,"method":"{method}","params":{params}}}"#);
         self.post(&[("mcp-session-id", session)], &body).await
+    }
+
+    /// The records of the audit log so far.
+    pub(crate) fn records(&self) -> Vec<serde_json::Value> {
+        let mut lines = Vec::new();
+        for entry in std::fs::read_dir(self._data.path().join("audit")).unwrap() {
+            let path = entry.unwrap().path();
+            if let Ok(text) = std::fs::read_to_string(path) {
+                let parsed = text.lines().filter_map(|line| serde_json::from_str(line).ok());
+                lines.extend(parsed.filter(|line: &serde_json::Value| line["kind"].is_string()));
+            }
+        }
+        lines
     }
 
     /// What the server heard of one method, the connection's number first.

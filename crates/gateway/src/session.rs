@@ -6,7 +6,7 @@
 //! Source: MCP 2025-11-25, basic/transports#Session Management.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashMap, VecDeque},
     io,
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -20,7 +20,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
-use crate::seal::{Holder, Purpose, SealError, Sealer, random, unix_seconds};
+use crate::{
+    seal::{Holder, Purpose, SealError, Sealer, random, unix_seconds},
+    upstream::Server,
+};
 
 mod tombstones;
 
@@ -93,8 +96,9 @@ struct Sealed<'a> {
 pub(crate) struct Live {
     /// `logging/setLevel`.
     pub(crate) level: Option<LogLevel>,
-    /// URIs of `resources/subscribe`.
-    pub(crate) subscriptions: HashSet<Arc<str>>,
+    /// URIs of `resources/subscribe`, each with the server that was told. Who else has a thing of that name by now, or to
+    /// other callers, does not matter when it is given up.
+    pub(crate) subscriptions: HashMap<Arc<str>, Arc<Server>>,
     /// The open GET stream; dropping this ends it.
     pub(crate) stream: Option<oneshot::Sender<()>>,
     /// What its client was asked to do at a URL.
@@ -374,11 +378,13 @@ mod tests {
         assert_eq!(sessions.held(), 0);
     }
 
-    #[test]
-    fn what_is_as_it_began_is_forgotten() {
+    #[tokio::test]
+    async fn what_is_as_it_began_is_forgotten() {
         let sessions = sessions(Duration::from_secs(60));
         let id = session().id;
-        sessions.with(id, |live| live.subscriptions.insert("file:///a".into()));
+        let rig = crate::rig::Rig::start("").await;
+        let server = Arc::clone(&rig.gate.snapshot().servers()[0]);
+        sessions.with(id, |live| live.subscriptions.insert("file:///a".into(), server));
         assert_eq!(sessions.held(), 1);
         sessions.with(id, |live| live.subscriptions.remove("file:///a"));
         assert_eq!(sessions.held(), 0);

@@ -466,7 +466,8 @@ impl<S: Source> Endpoint<S> {
         {
             tracing::warn!(endpoint = %self.rules.name, "{remark}");
         }
-        let same = |kind| new.same_list(old, kind);
+        // What one server's thing hides from most, others see who may not see that one.
+        let same = |kind| new.same_list(old, kind) && !new.hides_some(kind) && !old.hides_some(kind);
         if !same(ListKind::Tools) {
             self.announce(ViewChange::Tools);
         }

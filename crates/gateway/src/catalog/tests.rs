@@ -64,6 +64,20 @@ async fn a_change_is_announced_after_it_can_be_seen_and_only_where_it_shows() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_another_hides_from_most_is_announced_too() {
+    let item = |name: &str| format!(r#"{{"uri":"x:y","name":"{name}"}}"#);
+    let a = Arc::new(Fake::new("a").items(ListKind::Resources, &[&item("a")]));
+    let b = Arc::new(Fake::new("b").items(ListKind::Resources, &[&item("b")]));
+    let catalog = started(vec![plan(&a), plan(&b)], vec![all()]).await;
+    let mut changes = catalog.changes(&ALL);
+    // Who may see nothing of `a` sees this.
+    b.set_items(ListKind::Resources, &[&item("another")]);
+    b.announce(Change::Resources);
+    a_while().await;
+    assert_eq!(changes.try_recv(), Ok(ViewChange::Resources));
+}
+
+#[tokio::test(start_paused = true)]
 async fn only_what_was_announced_is_asked_for_and_the_same_list_is_no_change() {
     let a = Arc::new(Fake::new("a").tools(&["x"]));
     let catalog = started(vec![plan(&a)], vec![all()]).await;

@@ -616,6 +616,12 @@ impl<S: Source> View<S> {
         })
     }
 
+    /// Whether a thing in a list hides another of the same name.
+    pub(super) fn hides_some(&self, kind: ListKind) -> bool {
+        let clash = |remark: &Remark| matches!(remark, Remark::Clash { noun, .. } if *noun == kind.noun());
+        self.remarks.iter().any(clash)
+    }
+
     /// Whether a client would see the same list here as in `other`.
     pub(crate) fn same_list(&self, other: &Self, kind: ListKind) -> bool {
         let (a, b) = (self.entries(kind), other.entries(kind));

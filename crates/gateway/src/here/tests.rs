@@ -95,7 +95,7 @@ async fn a_resource_is_watched_once_and_given_up_with_its_session() {
     let end = async |session: &str| {
         let admitted = rig.admitted(&[("mcp-session-id", session)]).await;
         let opened = crate::receive::open_session(&rig.gate, &admitted).ok().unwrap();
-        end_session(&rig.gate, &admitted.arrival().endpoint, opened.id).await;
+        end_session(&rig.gate, opened.id).await;
     };
     end(&session).await;
     assert!(rig.heard("resources/unsubscribe").is_empty());
@@ -118,4 +118,46 @@ async fn a_client_that_says_too_much_of_itself_gets_no_session() {
     );
     let told = rig.post(&[], &body).await;
     assert_eq!((told.code(), told.session), (-32602, None));
+}
+
+/// Two servers have the same resource; who may only see the second's watches that one, and gives up that one.
+#[tokio::test]
+async fn what_is_given_up_is_what_was_watched() {
+    use gatepost_policy::{Facts, KEY_ISSUER, Method, Principal};
+
+    let roles = ", identity: { api_keys: true }, roles: { tees: { allow: ['t__*'] } }";
+    let rig = Rig::with(" }, t: { module: calculator", roles).await;
+    let endpoint = rig.gate.endpoint("").unwrap();
+    let asker = crate::upstream::Asker::plain(&rig.gate.local);
+    endpoint.catalog.settled(&endpoint.name, asker).await;
+    let mut facts = Facts::of(Principal::new(KEY_ISSUER, "k"), Method::ApiKey { id: "k".into() });
+    facts.roles.push("tees".into());
+    let post = async |session: &str, body: String| {
+        let mut headers = http::HeaderMap::new();
+        if !session.is_empty() {
+            headers.insert("mcp-session-id", session.parse().unwrap());
+        }
+        let arrival = crate::inbound::Arrival {
+            endpoint: rig.gate.endpoint("").unwrap(),
+            headers,
+            address: None,
+            carrier: Carrier::Http,
+            request_id: crate::inbound::RequestId::next(0),
+        };
+        let identified = crate::identify::verified(&rig.gate, arrival, facts.clone()).unwrap();
+        let admitted = crate::path::join(&rig.gate, identified).ok().unwrap();
+        let opened = crate::receive::open_session(&rig.gate, &admitted).ok();
+        let answer = crate::path::posted(&rig.gate, admitted, body.into()).await;
+        (answer.ok().unwrap(), opened)
+    };
+    let begin = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"c","version":"1"}}}"#;
+    let (Answer::Whole { session, .. }, _) = post("", begin.to_owned()).await else {
+        panic!("no answer")
+    };
+    let watch = r#"{"jsonrpc":"2.0","id":2,"method":"resources/subscribe","params":{"uri":"a:b"}}"#;
+    let (answer, opened) = post(&session.unwrap(), watch.to_owned()).await;
+    assert_eq!(result(answer), json!({}));
+    assert_eq!(rig.heard("resources/subscribe").len(), 1);
+    end_session(&rig.gate, opened.unwrap().id).await;
+    assert_eq!(rig.heard("resources/unsubscribe").len(), 1);
 }

@@ -213,6 +213,11 @@ fn a_tenant_fills_nothing_of_another() {
         assert_eq!(count(5, || limits.call(&globex(), None, &LIST)), 2, "{per}");
         assert_eq!(count(5, || limits.call(&ann(), None, &LIST)), 2, "{per}");
         assert_eq!(
+            limits.counting(&LIST).count(),
+            1,
+            "whoever has none is told so: {per}"
+        );
+        assert_eq!(
             count(5, || limits.call(&ann().with_tenant(""), None, &LIST)),
             2,
             "{per}"

@@ -138,6 +138,29 @@ async fn who_was_too_slow_is_told_of_everything_once() {
 }
 
 #[tokio::test]
+async fn what_lies_below_a_watched_resource_is_told_to_those_who_may_read_it() {
+    let rig = Rig::with("", ", views: { v: { exclude: ['s__a:b/secret*'] } }").await;
+    let (sender, changes) = broadcast::channel(4);
+    let mut follow = Follow {
+        changes,
+        eyes: Eyes::of(&rig.gate.endpoint("v").unwrap(), Asker::plain(&rig.gate.local)),
+        interest: Interest::Filter(Filter {
+            uris: vec!["a:b".into()],
+            ..Filter::default()
+        }),
+        tag: None,
+        pending: Vec::new(),
+    };
+    for uri in ["a:b/secret", "a:b/open"] {
+        sender.send(updated(uri)).ok().unwrap();
+    }
+    drop(sender);
+    let told = follow.next().await.unwrap();
+    assert!(String::from_utf8_lossy(&told).contains("a:b/open"), "{told:?}");
+    assert!(follow.next().await.is_none());
+}
+
+#[tokio::test]
 async fn a_filter_says_what_is_wrong_with_it() {
     let rig = Rig::start("").await;
     let many: Vec<String> = (0..=MAX_NAMED).map(|n| format!("\"a:{n}\"")).collect();

@@ -22,22 +22,27 @@ pub(crate) fn denied(gate: &Gate, inbound: &Inbound, refusal: &Refusal) {
     if !unknown && !is_denial(refusal) {
         return;
     }
-    let hidden = unknown.then(|| explain::why_hidden(inbound)).flatten();
-    let reason = match &hidden {
-        Some((server, original, reason)) => {
-            let principal = inbound.client.principal();
-            tracing::info!(target: "gatepost::denied", %principal, server = &**server.name(), name = &**original, %reason);
-            reason.to_string()
-        }
+    let found = unknown.then(|| explain::why_hidden(inbound)).flatten();
+    if let Some((server, original, reason)) = &found {
+        let principal = inbound.client.principal();
+        tracing::info!(target: "gatepost::denied", %principal, server = &**server.name(), name = &**original, %reason);
+    }
+    let hidden = match (refusal, &found) {
+        (Refusal::Hidden(hidden), _) => Some((&hidden.server, &hidden.name, &hidden.reason)),
+        (_, Some((server, original, reason))) => Some((server.name(), original, reason)),
+        _ => None,
+    };
+    let reason = match hidden {
+        Some((_, _, reason)) => reason.to_string(),
         // Mostly a mistake; but who tries names must not be able to do so unseen.
         None if unknown => "no server of this endpoint has anything of that name".to_owned(),
         None => refusal.to_string(),
     };
     let Some(log) = &gate.audit else { return };
     let account = Account::of(inbound);
-    let action = hidden.as_ref().map(|(server, original, _)| Action {
+    let action = hidden.map(|(server, original, _)| Action {
         kind: gatepost_policy::Kind::Call,
-        server: server.name(),
+        server,
         name: original,
         effect: gatepost_policy::Classified::UNKNOWN,
     });
@@ -114,6 +119,7 @@ fn is_denial(refusal: &Refusal) -> bool {
         Refusal::Unidentified(_)
             | Refusal::NoEndpoint(_)
             | Refusal::Denied { .. }
+            | Refusal::Hidden(_)
             | Refusal::Scopes { .. }
             | Refusal::Limited { .. }
     )

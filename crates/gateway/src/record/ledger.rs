@@ -28,6 +28,8 @@ pub(crate) struct Ledger {
     request: u64,
     /// Bytes of the answer so far.
     answer: u64,
+    /// How many of both have been counted.
+    counted: u64,
     recorded: Option<Box<Recorded>>,
 }
 
@@ -57,6 +59,7 @@ impl Ledger {
             permit,
             request: request as u64,
             answer: 0,
+            counted: 0,
             recorded,
         }
     }
@@ -109,14 +112,14 @@ impl Ledger {
         }
     }
 
-    fn messages(self, messages: Messages) -> Messages {
+    fn messages(mut self, messages: Messages) -> Messages {
         if self.recorded.is_none() {
-            return Box::pin(messages.inspect(move |message| self.permit.add_bytes(message.len() as u64)));
+            return Box::pin(messages.inspect(move |message| self.pass(message)));
         }
         let state = (self, messages);
         Box::pin(stream::unfold(state, |(mut ledger, mut messages)| async move {
             let message = messages.next().await?;
-            ledger.answer += message.len() as u64;
+            ledger.pass(&message);
             if !is_response(&message) {
                 return Some((message, (ledger, messages)));
             }
@@ -130,11 +133,11 @@ impl Ledger {
         }))
     }
 
-    fn chunks(self, chunks: Chunks) -> Chunks {
+    fn chunks(mut self, chunks: Chunks) -> Chunks {
         let Some(recorded) = &self.recorded else {
             return Box::pin(chunks.inspect(move |chunk| {
                 if let Ok(chunk) = chunk {
-                    self.permit.add_bytes(chunk.len() as u64);
+                    self.pass(chunk);
                 }
             }));
         };
@@ -169,7 +172,8 @@ impl Ledger {
             ..Outcome::new(end)
         };
         let settled = match recorded.call.outcome_among_others(outcome) {
-            Ok(written) => written.durable().await,
+            // `sync` waits for the disk before a call; its outcome is there with the next one that does.
+            Ok(written) => written.in_file().await,
             Err(unwritten) => Err(unwritten),
         };
         if let Err(unwritten) = &settled {
@@ -178,8 +182,26 @@ impl Ledger {
         settled
     }
 
+    /// A part of the answer passes.
+    fn pass(&mut self, part: &Bytes) {
+        self.answer += part.len() as u64;
+        self.count();
+    }
+
+    /// Counts what has not been yet.
     fn count(&mut self) {
-        self.permit.add_bytes(self.request + self.answer);
+        let all = self.request + self.answer;
+        if all > self.counted {
+            self.permit.add_bytes(all - self.counted);
+            self.counted = all;
+        }
+    }
+}
+
+/// Whoever breaks off before the end has used what has passed all the same.
+impl Drop for Ledger {
+    fn drop(&mut self) {
+        self.count();
     }
 }
 
@@ -201,7 +223,7 @@ impl Passing {
         loop {
             match self.chunks.next().await {
                 Some(Ok(chunk)) => {
-                    self.ledger.answer += chunk.len() as u64;
+                    self.ledger.pass(&chunk);
                     self.failed.see(&chunk);
                     if let Some(digest) = &mut self.digest {
                         digest.update(&chunk);
@@ -301,6 +323,9 @@ fn end_of(message: &[u8]) -> End<'static> {
 fn end_of_refusal(refusal: &Refusal) -> End<'static> {
     match refusal {
         Refusal::Cancelled => End::Cancelled,
+        Refusal::StaleState | Refusal::Params(_) | Refusal::Declined(_) => {
+            End::NotSent("what the client came back with does not let the call go on")
+        }
         _ => End::Error { code: INTERNAL_ERROR },
     }
 }

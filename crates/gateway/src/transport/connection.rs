@@ -191,7 +191,7 @@ impl Connection {
 
     /// The client is gone: its calls are cancelled and its subscriptions given up.
     pub(crate) async fn close(&self) {
-        here::end_connection(&self.gate, &self.endpoint, self.id).await;
+        here::end_connection(&self.gate, self.id).await;
     }
 
     fn session(&self) -> Option<Session> {

@@ -18,6 +18,7 @@ use crate::{
     receive::{self, Refused},
     refusal::Refusal,
     respond::{self, About},
+    transport::connection,
 };
 
 /// Messages in one batch: what a client collects in good faith, not what it takes to multiply one request's cost.
@@ -51,7 +52,7 @@ pub(super) async fn answer(
         )
     }) {
         return Ok(Answer::Messages(Box::pin(
-            stream::iter(answers).flat_map_unordered(None, |answer| Box::pin(messages_of(answer))),
+            stream::iter(answers).flat_map_unordered(None, connection::messages),
         )));
     }
     let responses: Vec<Bytes> = answers.into_iter().filter_map(whole).collect();
@@ -70,7 +71,7 @@ pub(super) async fn answer(
 async fn one(gate: &Arc<Gate>, identified: Identified, at: usize, message: Bytes) -> Result<Answer, Refused> {
     // The first has arrived with the request.
     if at > 0 {
-        path::arrive(gate, identified.arrival().address).map_err(|refusal| (refusal, About::default()))?;
+        path::another(gate, identified.arrival(), Some(identified.caller()))?;
     }
     let admitted = path::join(gate, identified)?;
     // 2025-03-26 basic/lifecycle#Initialization: "MUST NOT be part of a JSON-RPC batch".
@@ -93,18 +94,4 @@ fn whole(answer: Answer) -> Option<Bytes> {
     let mut joined = BytesMut::with_capacity(body.iter().map(Bytes::len).sum());
     body.iter().for_each(|piece| joined.put_slice(piece));
     Some(joined.freeze())
-}
-
-fn messages_of(answer: Answer) -> crate::answer::Messages {
-    match answer {
-        Answer::Messages(messages) | Answer::Resumable(_, _, messages) => messages,
-        Answer::Chunks(mut chunks) => Box::pin(stream::once(async move {
-            let mut joined = BytesMut::new();
-            while let Some(Ok(chunk)) = chunks.next().await {
-                joined.put_slice(&chunk);
-            }
-            joined.freeze()
-        })),
-        other => Box::pin(stream::iter(whole(other))),
-    }
 }

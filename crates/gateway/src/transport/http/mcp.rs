@@ -193,7 +193,7 @@ async fn sessions(front: &Front, admitted: &Admitted, method: &Method) -> Result
         }
         ClientEra::SessionEnd => {
             let session = receive::open_session(&front.gate, admitted)?;
-            here::end_session(&front.gate, endpoint, session.id).await;
+            here::end_session(&front.gate, session.id).await;
             Ok(Answer::Ended)
         }
         _ => Err(Refusal::Verb {
