@@ -58,6 +58,7 @@ fuzz: ## fuzz every parser for five minutes each, or SECONDS=n
 
 crash: ## kill -9 at random points under load, ROUNDS=n (500): nothing acknowledged is lost
 	GATEPOST_CRASH_ROUNDS=$(or $(ROUNDS),500) $(CARGO) test --release $(LOCKED) -p gatepost-audit --test crash -- --nocapture
+	GATEPOST_CRASH_ROUNDS=$(or $(ROUNDS),500) $(CARGO) test --release $(LOCKED) -p gatepost-cli --test crash -- --nocapture
 
 security-scan: ## known vulnerabilities, licences, banned crates, sources of every dependency
 	scripts/security-scan.sh
