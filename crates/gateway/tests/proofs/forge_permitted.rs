@@ -2,7 +2,7 @@
 use gatepost_gateway::stages::{Authorized, Permitted};
 
 fn forge(authorized: Authorized) -> Permitted {
-    Permitted { authorized, input: None, task: None }
+    Permitted { authorized }
 }
 
 fn main() {}
