@@ -377,13 +377,14 @@ impl Gate {
     /// Ends every server: pipes are closed, processes get `grace` and are then killed, sessions are deleted.
     pub async fn close(&self, grace: Duration) {
         let snapshot = self.snapshot();
-        let keeper = lock(&self.keeper).take();
-        if let Some(keeper) = keeper {
-            keeper.close();
-        }
         snapshot.catalog.stop();
         let stops = snapshot.servers.iter().map(|server| server.stop(grace));
         futures_util::future::join_all(stops).await;
+        let keeper = lock(&self.keeper).take();
+        if let Some(keeper) = keeper {
+            // It waits for the disk as well, and as long as calls end a key that is revoked is to be noticed.
+            let _ = tokio::task::spawn_blocking(move || keeper.close()).await;
+        }
         let counting = lock(&self.counting).take();
         if let Some((closing, keeping)) = counting {
             // What was counted until now is saved, and only then is it over.

@@ -60,9 +60,11 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// How many announcements a slow listener may be behind before it loses some.
 const ANNOUNCEMENTS: usize = 256;
 
-/// Views of one endpoint that are kept for callers who do not see everything: far more than a gate has roles, and of
-/// 1,000 tools each they are some 100 MB.
-const AUDIENCES: usize = 256;
+/// Views of one endpoint that are kept for callers who do not see everything. Each tenant has its own, and there may be far
+/// more tenants than roles: so many at least, and at most, and between them as many as show so many things together, which
+/// are some 100 MB.
+const AUDIENCES: std::ops::RangeInclusive<usize> = 256..=4096;
+const SHOWN_TO_AUDIENCES: usize = 256 * 1024;
 
 /// Something changed on an endpoint. What is announced can already be seen in [`Catalog::view`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,8 +118,7 @@ struct Endpoint<S> {
 /// What one endpoint shows, and to whom. Views for others than everybody are compiled when the first of them comes.
 struct Views<S> {
     everybody: Arc<View<S>>,
-    /// The order of their coming beside them.
-    others: HashMap<Audience, (u64, Arc<View<S>>)>,
+    others: HashMap<Audience, Arc<View<S>>>,
 }
 
 /// Who sees the same: what the rules show alike, of the same servers' answers.
@@ -523,26 +524,26 @@ impl<S: Source> Views<S> {
         if audience.visibility == Caller::local().visibility() && audience.scope.is_everybodys() {
             return Some(&self.everybody);
         }
-        self.others.get(audience).map(|(_, view)| view)
+        self.others.get(audience)
     }
 
-    /// The same with one more; the one that came first makes room.
+    /// How many are kept for others.
+    fn room(&self) -> usize {
+        let shown = ListKind::ALL.map(|kind| self.everybody.entries(kind).len());
+        let each = shown.iter().sum::<usize>().max(1);
+        (SHOWN_TO_AUDIENCES / each).clamp(*AUDIENCES.start(), *AUDIENCES.end())
+    }
+
+    /// The same with one more. Any other makes room: where callers come in turns, the oldest, or the one that was not
+    /// wanted for longest, would always be the one that is wanted next.
     fn with(&self, audience: Audience, view: Arc<View<S>>) -> Self {
         let mut others = self.others.clone();
-        let next = others
-            .values()
-            .map(|(came, _)| came + 1)
-            .max()
-            .unwrap_or_default();
-        if others.len() >= AUDIENCES
-            && let Some(first) = others
-                .iter()
-                .min_by_key(|(_, (came, _))| *came)
-                .map(|(audience, _)| audience.clone())
+        if others.len() >= self.room()
+            && let Some(any) = others.keys().next().cloned()
         {
-            others.remove(&first);
+            others.remove(&any);
         }
-        others.insert(audience, (next, view));
+        others.insert(audience, view);
         Self {
             everybody: Arc::clone(&self.everybody),
             others,

@@ -25,8 +25,9 @@ use super::{
 };
 use crate::upstream::{Asker, Fingerprint, Presented};
 
-/// How many callers' lists of one server are kept; the one that nobody has asked for longest makes room.
-const MOST: usize = 256;
+/// How many callers' lists of one server are kept; the one that nobody has asked for longest makes room. Who has none waits
+/// for the server before anything can be called: there should be room for everybody who is at work at the same time.
+const MOST: usize = 1024;
 /// How long they are kept when nobody asks.
 const IDLE: Duration = Duration::from_secs(600);
 

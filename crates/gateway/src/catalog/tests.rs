@@ -77,6 +77,30 @@ async fn what_another_hides_from_most_is_announced_too() {
     assert_eq!(changes.try_recv(), Ok(ViewChange::Resources));
 }
 
+/// More tenants than there is room for, who come in turns.
+#[tokio::test(start_paused = true)]
+async fn views_for_others_are_bounded_and_most_of_them_stay() {
+    let names: Vec<String> = (0..1024).map(|number| format!("t{number}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let a = Arc::new(Fake::new("a").tools(&names));
+    let catalog = started(vec![plan(&a)], vec![all()]).await;
+    let rules = gatepost_policy::Rules::open();
+    let callers: Vec<Arc<Caller>> = (0..300)
+        .map(|number| {
+            let principal = gatepost_policy::Principal::new("i", "ann").with_tenant(format!("{number}"));
+            let facts = gatepost_policy::Facts::of(principal, gatepost_policy::Method::Jwt);
+            Arc::new(rules.caller(facts))
+        })
+        .collect();
+    let view = |caller| catalog.view_for(&ALL, Asker::plain(caller)).unwrap();
+    let before: Vec<_> = callers.iter().map(view).collect();
+    let kept = |at: usize| Arc::ptr_eq(&before[at], &view(&callers[at]));
+    let kept = (0..callers.len()).filter(|at| kept(*at)).count();
+    assert!((128..=256).contains(&kept), "{kept}");
+    let endpoint = catalog.endpoint(&ALL).unwrap();
+    assert_eq!(endpoint.views.load().others.len(), 256);
+}
+
 #[tokio::test(start_paused = true)]
 async fn only_what_was_announced_is_asked_for_and_the_same_list_is_no_change() {
     let a = Arc::new(Fake::new("a").tools(&["x"]));

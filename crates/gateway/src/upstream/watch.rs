@@ -251,6 +251,10 @@ impl Server {
         out: &Outgoing<'_>,
         version: Version,
     ) -> Result<Option<(Hearing, Option<Notification>)>, CallError> {
+        if matches!(line, Line::Http(_)) {
+            // Elsewhere it is the session's, which was noted when it was opened.
+            self.credentials.note_use(out.personal.as_ref(), out.principal);
+        }
         let mut hearing = match line {
             Line::Http(server) => match server.listen(out, version).await {
                 Ok(listening) => Hearing::Http(Box::new(listening)),

@@ -505,3 +505,17 @@ async fn tenants_share_no_process_unless_that_is_said() {
     check(", isolation: tenant", [1, 2, 2, 3]).await;
     check(", isolation: shared", [1, 1, 1, 1]).await;
 }
+
+#[tokio::test]
+async fn a_change_stream_uses_a_secret_too() {
+    let backend = Backend::start(|seen| modern(seen, |seen| result(seen, "{}"))).await;
+    let (server, uses) = with(&backend, "", vec![Credential::Bearer(Secret::new("b"))]);
+    let watching = Arc::clone(&server);
+    let watch = tokio::spawn(async move { watching.watch().await });
+    while backend.seen("subscriptions/listen").is_empty() {
+        tokio::task::yield_now().await;
+    }
+    watch.abort();
+    let presented = backend.seen("server/discover").len() + backend.seen("subscriptions/listen").len();
+    assert_eq!(uses.0.lock().unwrap().len(), presented);
+}
