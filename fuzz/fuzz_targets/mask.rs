@@ -16,7 +16,11 @@ fuzz_target!(|data: &[u8]| {
     };
     let once = masked(data);
     assert!(once.len() <= LIMIT, "{} bytes", once.len());
-    assert!(validate(&once, Strictness::Server).is_ok(), "{:?}", String::from_utf8_lossy(&once));
+    assert!(
+        validate(&once, Strictness::Server).is_ok(),
+        "{:?}",
+        String::from_utf8_lossy(&once)
+    );
     if let Ok(text) = std::str::from_utf8(data) {
         let _ = masker.text(text);
     }

@@ -85,14 +85,14 @@ async fn caller(client: Client, next: Arc<AtomicU64>, answered: Arc<Mutex<Vec<u6
     let client = Arc::new(client);
     loop {
         let number = next.fetch_add(1, Relaxed);
-        let client = Arc::clone(&client);
+        let (client, expected) = (Arc::clone(&client), number.to_string());
         // A gate that is killed in the middle of an answer ends this one call of the test, and no more.
         let call = tokio::spawn(async move {
             let arguments = format!("{{\"expression\":\"{number} + 0\"}}");
             client.call("calc__calculate", &arguments).await.json()
         });
         match call.await {
-            Ok(answer) if answer["result"]["structuredContent"]["result"] == number.to_string() => {
+            Ok(answer) if answer["result"]["structuredContent"]["result"].as_str() == Some(&expected) => {
                 answered.lock().unwrap().push(number);
             }
             _ => return,
@@ -105,7 +105,7 @@ async fn what_a_killed_gate_has_answered_is_on_record() {
     let rounds: u64 = std::env::var("GATEPOST_CRASH_ROUNDS").map_or(4, |rounds| rounds.parse().unwrap());
     let (sink, delivered) = sink().await;
     let yaml = |round: u64| {
-        let durability = if round % 2 == 0 { "batch" } else { "sync" };
+        let durability = if round.is_multiple_of(2) { "batch" } else { "sync" };
         format!(
             "servers: {{ calc: {{ module: calculator }} }}\n\
              audit: {{ durability: {durability}, sinks: [{{ http: {{ url: \"{sink}\", every: 1s }} }}] }}\n"

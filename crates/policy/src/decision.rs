@@ -10,7 +10,7 @@ use crate::{Pattern, Printable, Reason, rules::Role};
 pub enum Decision {
     /// It may.
     Allow(By),
-    /// It may with some arguments, or at some times; only in answer to [`Circumstances::Listing`].
+    /// It may with some arguments, or at some times; only in answer to [`Circumstances::Listing`](crate::Circumstances::Listing).
     Depends(By),
     /// It may with a token of more scopes. The thing is shown.
     NeedsScopes(Scopes),
@@ -24,7 +24,7 @@ impl Decision {
         matches!(self, Self::Allow(_))
     }
 
-    /// Whether the caller is to know that the thing exists. In answer to [`Circumstances::Listing`]: whether it belongs in
+    /// Whether the caller is to know that the thing exists. In answer to [`Circumstances::Listing`](crate::Circumstances::Listing): whether it belongs in
     /// the lists.
     pub fn is_shown(&self) -> bool {
         !matches!(self, Self::Deny(_))

@@ -1,7 +1,7 @@
 //! Masking: what of a call's arguments may be kept, and shown to who reads the log.
 //!
-//! Two rules, each enough by itself: a value is masked when its *name* says that it is a secret ([`names`]), and any part of a
-//! text is masked that *looks* like one ([`patterns`]). Both lean towards too much: an auditor who misses a word can ask, a
+//! Two rules, each enough by itself: a value is masked when its *name* says that it is a secret (`names`), and any part of a
+//! text is masked that *looks* like one (`patterns`). Both lean towards too much: an auditor who misses a word can ask, a
 //! password in a log is out.
 //!
 //! It is one pass over the bytes without a tree, it reads no further than it writes, and what it writes is bounded and is JSON
