@@ -118,7 +118,11 @@ impl Ledger {
         }
         let state = (self, messages);
         Box::pin(stream::unfold(state, |(mut ledger, mut messages)| async move {
-            let message = messages.next().await?;
+            let Some(message) = messages.next().await else {
+                // Without a response only a call ends that its client has withdrawn.
+                let _ = ledger.settle(End::Cancelled, None, None).await;
+                return None;
+            };
             ledger.pass(&message);
             if !is_response(&message) {
                 return Some((message, (ledger, messages)));

@@ -108,3 +108,23 @@ async fn a_retry_that_opens_nothing_was_not_sent() {
     assert!(outcome["outcome"].as_str().unwrap().contains("not"), "{outcome}");
     assert!(rig.heard("tools/call").is_empty());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_withdrawn_on_its_stream_was_cancelled() {
+    let rig = Rig::with("", ", audit: {}").await;
+    let session = rig.session("{}").await;
+    let headers = [("mcp-session-id", &*session)];
+    // It says nothing for so long that a stream is begun.
+    let call = r#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"hang"}}"#;
+    let Answer::Resumable(_, _, messages) = rig.answer(&headers, call).await else {
+        panic!("no stream")
+    };
+    let wish = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":7}}"#;
+    rig.post(&headers, wish).await;
+    assert!(messages.collect::<Vec<_>>().await.is_empty());
+    let outcomes = of_kind(&rig, "outcome");
+    let [outcome] = &*outcomes else {
+        panic!("{outcomes:?}")
+    };
+    assert_eq!(outcome["outcome"], "cancelled");
+}
