@@ -4,6 +4,7 @@ use std::pin::Pin;
 
 use bytes::Bytes;
 use futures_core::Stream;
+use gatepost_policy::Principal;
 use gatepost_protocol::version::Version;
 use http::StatusCode;
 use smallvec::{SmallVec, smallvec};
@@ -12,6 +13,16 @@ use crate::{session::ConversationId, transport::Chunks};
 
 /// JSON-RPC messages as they come.
 pub(crate) type Messages = Pin<Box<dyn Stream<Item = Bytes> + Send>>;
+
+/// Who may come back for the rest of a stream.
+pub(crate) struct Resume {
+    /// Whose it is.
+    pub(crate) owner: Principal,
+    /// Their session.
+    pub(crate) session: ConversationId,
+    /// What it speaks.
+    pub(crate) version: Version,
+}
 
 /// The answer to one message.
 pub(crate) enum Answer {
@@ -29,7 +40,7 @@ pub(crate) enum Answer {
     /// Several messages; the last one, if any, is the response.
     Messages(Messages),
     /// The same for a legacy session over HTTP, whose client may lose the stream and come back for the rest.
-    Resumable(ConversationId, Version, Messages),
+    Resumable(Box<Resume>, Messages),
     /// The rest of a stream that had begun earlier, already in its HTTP form.
     Resumed(Chunks),
     /// Nothing to say: a notification or a client's response was taken.

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{COMMIT_TO_STREAM, Calling, Exchange, Finished, call};
 use crate::{
-    answer::Answer,
+    answer::{Answer, Resume},
     bridge::{
         gather::Gather,
         parking::{Parked, Parking},
@@ -536,7 +536,12 @@ fn streamed(inbound: &Inbound, first: Option<Bytes>, items: Items) -> Answer {
     let messages = Box::pin(stream::iter(first).chain(rest));
     match inbound.client.conversation {
         Some(session) if inbound.carrier() == Carrier::Http && !inbound.client.version.is_modern() => {
-            Answer::Resumable(session, inbound.client.version, messages)
+            let resume = Resume {
+                owner: inbound.client.principal().clone(),
+                session,
+                version: inbound.client.version,
+            };
+            Answer::Resumable(Box::new(resume), messages)
         }
         _ => Answer::Messages(messages),
     }

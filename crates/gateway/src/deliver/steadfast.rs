@@ -41,7 +41,7 @@ impl Drop for Steadfast {
             runtime.spawn(async move {
                 // Nobody hears the answer; the server is to finish all the same.
                 match call.await {
-                    Ok(Answer::Messages(mut messages) | Answer::Resumable(_, _, mut messages)) => {
+                    Ok(Answer::Messages(mut messages) | Answer::Resumable(_, mut messages)) => {
                         while messages.next().await.is_some() {}
                     }
                     Ok(Answer::Chunks(mut chunks)) => while let Some(Ok(_)) = chunks.next().await {},

@@ -11,7 +11,7 @@ use crate::{
 async fn messages(answer: Answer) -> Vec<String> {
     let messages = match answer {
         Answer::Whole { body, .. } => vec![body.concat().into()],
-        Answer::Messages(messages) | Answer::Resumable(_, _, messages) => messages.collect().await,
+        Answer::Messages(messages) | Answer::Resumable(_, messages) => messages.collect().await,
         _ => panic!("neither whole nor a stream of messages"),
     };
     let texts = messages

@@ -396,7 +396,7 @@ async fn told(answer: Answer) -> Told {
             body,
             session,
         } => (status.as_u16(), Bytes::from(body.concat()), session),
-        Answer::Messages(mut messages) | Answer::Resumable(_, _, mut messages) => {
+        Answer::Messages(mut messages) | Answer::Resumable(_, mut messages) => {
             let mut last = Bytes::new();
             while let Some(message) = messages.next().await {
                 last = message;

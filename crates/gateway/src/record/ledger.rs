@@ -100,9 +100,7 @@ impl Ledger {
             }
             Answer::Chunks(chunks) => Ok(Answer::Chunks(self.chunks(chunks))),
             Answer::Messages(messages) => Ok(Answer::Messages(self.messages(messages))),
-            Answer::Resumable(session, version, messages) => {
-                Ok(Answer::Resumable(session, version, self.messages(messages)))
-            }
+            Answer::Resumable(resume, messages) => Ok(Answer::Resumable(resume, self.messages(messages))),
             rest @ (Answer::Resumed(_) | Answer::Accepted | Answer::Ended | Answer::Cancelled) => {
                 self.settle(End::Cancelled, None, None)
                     .await

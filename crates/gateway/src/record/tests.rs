@@ -116,7 +116,7 @@ async fn a_call_that_is_withdrawn_on_its_stream_was_cancelled() {
     let headers = [("mcp-session-id", &*session)];
     // It says nothing for so long that a stream is begun.
     let call = r#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"hang"}}"#;
-    let Answer::Resumable(_, _, messages) = rig.answer(&headers, call).await else {
+    let Answer::Resumable(_, messages) = rig.answer(&headers, call).await else {
         panic!("no stream")
     };
     let wish = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":7}}"#;

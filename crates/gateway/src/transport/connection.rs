@@ -232,7 +232,7 @@ pub(crate) fn messages(answer: Answer) -> Messages {
             }
             joined.freeze()
         })),
-        Answer::Messages(messages) | Answer::Resumable(_, _, messages) => messages,
+        Answer::Messages(messages) | Answer::Resumable(_, messages) => messages,
         Answer::Resumed(_) | Answer::Accepted | Answer::Ended | Answer::Cancelled => {
             Box::pin(stream::empty())
         }

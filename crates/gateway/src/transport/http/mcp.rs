@@ -273,9 +273,7 @@ pub(super) fn render(gate: &Gate, answer: Answer) -> Response<Outgoing> {
             response
         }
         Answer::Messages(messages) => event_stream(events::stream(messages)),
-        Answer::Resumable(session, version, messages) => {
-            event_stream(gate.resumable.record(session, version, messages))
-        }
+        Answer::Resumable(resume, messages) => event_stream(gate.resumable.record(*resume, messages)),
         Answer::Resumed(chunks) => event_stream(chunks),
         Answer::Accepted => empty(StatusCode::ACCEPTED),
         Answer::Ended => empty(StatusCode::NO_CONTENT),

@@ -16,6 +16,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
+use gatepost_policy::Principal;
 use gatepost_protocol::{
     framing::sse::{sse_event, sse_priming},
     version::Version,
@@ -24,7 +25,7 @@ use tokio::sync::Notify;
 
 use super::body::{Broken, Chunks};
 use crate::{
-    answer::Messages,
+    answer::{Messages, Resume},
     seal::{SealError, random},
     session::ConversationId,
 };
@@ -36,8 +37,10 @@ const KEPT_BYTES: usize = 1024 * 1024;
 const KEPT_FOR: Duration = Duration::from_secs(300);
 /// How far a stream may run ahead of a client that is there.
 const AHEAD: u64 = 32;
-/// Streams that may wait for their clients at once; more are forgotten at once.
+/// Streams that may wait for their clients at once, of all and of one principal; more are forgotten at once. Nobody takes the
+/// places of all others.
 const KEPT_STREAMS: usize = 1024;
+const KEPT_STREAMS_EACH: usize = 64;
 /// What the client is told to wait before it comes back.
 const RETRY_MS: u64 = 500;
 
@@ -51,8 +54,8 @@ pub(crate) struct Resumable {
 }
 
 /// One stream's recent events.
-#[derive(Default)]
 struct Recording {
+    owner: Principal,
     state: Mutex<State>,
     /// Something was written, or the stream ended.
     written: Notify,
@@ -88,12 +91,20 @@ impl Resumable {
     /// Sends a call's messages as events with ids, and keeps the call going if the client goes away.
     pub(super) fn record(
         self: &Arc<Self>,
-        session: ConversationId,
-        version: Version,
+        Resume {
+            owner,
+            session,
+            version,
+        }: Resume,
         messages: Messages,
     ) -> Chunks {
         let key = (session, self.next.fetch_add(1, Relaxed) + 1);
-        let recording = Arc::new(Recording::default());
+        let recording = Arc::new(Recording {
+            owner,
+            state: Mutex::default(),
+            written: Notify::new(),
+            read: Notify::new(),
+        });
         self.streams().insert(key, Arc::clone(&recording));
         tokio::spawn(write(Arc::clone(&recording), messages));
         let events = self.read(key, recording, 0);
@@ -147,7 +158,14 @@ impl Resumable {
     /// A reader is gone before the end.
     fn abandoned(self: &Arc<Self>, key: Key, recording: &Arc<Recording>, reader: u64) {
         let mut streams = self.streams();
-        if streams.len() > KEPT_STREAMS {
+        let (mut all, mut own) = (0, 0);
+        for waiting in streams.values().filter(|other| !other.state().attached) {
+            all += 1;
+            own += usize::from(waiting.owner == recording.owner);
+        }
+        // Where nobody has to say who they are, all are one.
+        let too_many = own > KEPT_STREAMS_EACH && !recording.owner.is_local();
+        if all > KEPT_STREAMS || too_many {
             streams.remove(&key);
             return;
         }
@@ -294,12 +312,20 @@ mod tests {
         heard: Chunks,
     }
 
+    fn of(session: ConversationId, version: Version) -> Resume {
+        Resume {
+            owner: Principal::new("i", "ann"),
+            session,
+            version,
+        }
+    }
+
     fn stage(version: Version) -> Stage {
         let (say, mut said) = mpsc::unbounded_channel();
         let messages: Messages = Box::pin(stream::poll_fn(move |cx| said.poll_recv(cx)));
         let resumable = Arc::new(Resumable::default());
         let session = ConversationId::new().unwrap();
-        let heard = resumable.record(session, version, messages);
+        let heard = resumable.record(of(session, version), messages);
         Stage {
             resumable,
             session,
@@ -362,6 +388,23 @@ mod tests {
         drop(stage.heard);
         tokio::time::sleep(KEPT_FOR + Duration::from_secs(1)).await;
         assert!(stage.resumable.resume(stage.session, "1-0").is_none());
+    }
+
+    #[tokio::test]
+    async fn nobody_takes_the_places_of_all_others() {
+        let resumable = Arc::new(Resumable::default());
+        let session = ConversationId::new().unwrap();
+        let endless = || -> Messages { Box::pin(stream::pending()) };
+        for _ in 0..2 * KEPT_STREAMS_EACH {
+            drop(resumable.record(of(session, Version::V2025_06_18), endless()));
+        }
+        assert_eq!(resumable.streams().len(), KEPT_STREAMS_EACH);
+        let ben = Resume {
+            owner: Principal::new("i", "ben"),
+            ..of(session, Version::V2025_06_18)
+        };
+        drop(resumable.record(ben, endless()));
+        assert_eq!(resumable.streams().len(), KEPT_STREAMS_EACH + 1);
     }
 
     #[tokio::test]
