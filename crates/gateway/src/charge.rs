@@ -20,7 +20,7 @@ impl Charged {
 /// Takes a place under every limit that the call falls under, or under none.
 pub(crate) fn charge(gate: &Gate, authorized: Authorized) -> Result<Charged, Refusal> {
     let inbound = authorized.inbound();
-    let charged = gate.limits.call(
+    let charged = gate.governance.limits.call(
         inbound.client.principal(),
         inbound.address(),
         &authorized.action(),

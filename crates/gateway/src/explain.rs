@@ -156,8 +156,8 @@ impl Gate {
 
     fn who_asks(&self, question: &Question<'_>) -> Arc<Caller> {
         match question.who {
-            None => Arc::clone(&self.local),
-            Some(facts) => Arc::new(self.rules.caller(facts.clone())),
+            None => Arc::clone(&self.governance.local),
+            Some(facts) => Arc::new(self.governance.rules.caller(facts.clone())),
         }
     }
 
@@ -216,7 +216,11 @@ impl Gate {
         let limits = winner
             .map(|at| {
                 let action = candidates[at].action(kind_of(question.thing));
-                self.limits.counting(&action).map(ToString::to_string).collect()
+                self.governance
+                    .limits
+                    .counting(&action)
+                    .map(ToString::to_string)
+                    .collect()
             })
             .unwrap_or_default();
         Explained {
@@ -239,7 +243,7 @@ impl Gate {
             if let (Some(name), Some(key)) = (name, step.place.strip_prefix(OF_VIEW)) {
                 step.place = format!("views.{name}.{key}");
             }
-            if question.who.is_none() && self.identity.is_some() && step.place == "identity" {
+            if question.who.is_none() && self.governance.identity.is_some() && step.place == "identity" {
                 "this is the gate's own side, which needs no role".clone_into(&mut step.says);
             }
         }

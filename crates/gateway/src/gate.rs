@@ -4,42 +4,32 @@ use std::{
     collections::HashMap,
     path::Path,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicU8, Ordering::Relaxed},
     },
     time::Duration,
 };
 
 use arc_swap::ArcSwap;
-use gatepost_audit::{Event, Log, Sinks};
-use gatepost_config::{Config, Credential, Listen};
-use gatepost_identity::{Clock, Identity, IdentityError, Resource};
-use gatepost_policy::{Caller, Facts, RuleProblem, RuleSettings, Rules};
-use gatepost_store::{Keeper, KeyRing, Store, StoreError, sealing_secrets};
-use tokio::{
-    sync::{oneshot, watch},
-    task::JoinHandle,
-};
+use gatepost_config::{Config, Listen};
+use gatepost_identity::{IdentityError, Resource};
+use gatepost_policy::{Caller, RuleProblem};
+use gatepost_store::{StoreError, sealing_secrets};
+use tokio::sync::watch;
 
 use crate::{
     admit::Occupancy,
     bridge::{parking::Parking, postponed::Postponed, spent::Spent},
     catalog::{Catalog, EndpointName, View},
     conversation::Conversations,
-    limits::{Limits, SystemClock},
+    governance::Governance,
     metrics::Metrics,
     module::Module,
-    record::Uses,
     seal::{SealError, Sealer, random},
     session::Sessions,
-    stored::Stored,
     transport::http::{old_sse::OldStreams, resume::Resumable},
     upstream::{Asker, Clients, Context, ContextError, Server},
 };
-
-/// How long a gate that stops waits for sinks to take its last records. What they have not taken is given to them after the
-/// next start.
-const LAST_RECORDS_WITHIN: Duration = Duration::from_secs(5);
 
 /// Where the gate is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,24 +55,7 @@ pub struct Gate {
     pub(crate) postponed: Postponed,
     pub(crate) metrics: Metrics,
     pub(crate) occupancy: Arc<Occupancy>,
-    pub(crate) limits: Arc<Limits>,
-    /// `None`: nothing is recorded.
-    pub(crate) audit: Option<Log>,
-    /// Where else records go, while the gate is open.
-    pub(crate) sinks: Mutex<Option<Sinks>>,
-    /// Whoever needs no credential: everybody while no identity is configured, and always this process's own side.
-    pub(crate) local: Arc<Caller>,
-    /// What everybody else may do.
-    pub(crate) rules: Arc<Rules>,
-    /// Who everybody else is; `None` where nobody has to say.
-    pub(crate) identity: Option<Identity<Arc<Caller>>>,
-    keys: Option<Arc<KeyRing>>,
-    keeper: Mutex<Option<Keeper>>,
-    /// What saves quotas, until it is told that nothing is counted any more.
-    counting: Mutex<Option<(oneshot::Sender<()>, JoinHandle<()>)>>,
-    store: Option<Store>,
-    /// The tokens of principals in it, where servers want them.
-    stored: Option<Arc<Stored>>,
+    pub(crate) governance: Governance,
     /// Keeps the request ids of two processes apart.
     pub(crate) id_seed: u64,
     phase: AtomicU8,
@@ -163,24 +136,9 @@ impl Gate {
         let sealer = Arc::new(sealer(&config)?);
         let conversations = Arc::new(Conversations::new()?);
         let clients: Arc<dyn Clients> = Arc::<Conversations>::clone(&conversations);
-        let store = needs_store(&config)
-            .then(|| Store::open(shared, &config.sealing_keys))
-            .transpose()?;
+        let governance = Governance::build(&config, shared)?;
         let mut context = Context::new(&config, supervisor, clients)?;
-        let audit = config
-            .audit
-            .as_ref()
-            .map(|audit| Log::open(gatepost_audit::Settings::new(&config.data_dir, audit)))
-            .transpose()?;
-        if let Some(log) = &audit {
-            context.uses = Some(Arc::new(Uses(log.clone())));
-        }
-        let mut stored = None;
-        if let Some(store) = &store {
-            let tokens = Stored::new(Arc::clone(&store.credentials));
-            context.stored = Some(Arc::<Stored>::clone(&tokens));
-            stored = config.servers.iter().any(has_own_tokens).then_some(tokens);
-        }
+        governance.equip(&mut context);
         let mut servers = Vec::with_capacity(config.servers.len());
         for server in &config.servers {
             let module = match &server.kind {
@@ -203,33 +161,6 @@ impl Gate {
                     source,
                 }
             })?;
-        let metrics = Metrics::default();
-        let limits = Arc::new(Limits::new(
-            &config.limits,
-            &config.quotas,
-            Arc::new(SystemClock::new()),
-        ));
-        if let Some(store) = &store {
-            limits.load(&*store.counters)?;
-        }
-        let rules = Arc::new(Rules::compile(config.rule_settings())?);
-        let keys = match &store {
-            Some(store) if config.identity.as_ref().is_some_and(|identity| identity.api_keys) => {
-                Some(Arc::new(KeyRing::load(Arc::clone(&store.keys))?))
-            }
-            _ => None,
-        };
-        let of_callers = Arc::clone(&rules);
-        let identity = match &config.identity {
-            None => None,
-            Some(settings) => Some(Identity::new(
-                settings,
-                keys.clone(),
-                Clock::system(),
-                move |facts| Arc::new(of_callers.caller(facts)),
-            )?),
-        };
-        let local = Arc::new(own_side(&config)?.caller(Facts::local()));
         let snapshot = {
             let endpoints = catalog.endpoints().map(|name| {
                 let path: Box<str> = match &name {
@@ -260,19 +191,9 @@ impl Gate {
             parking: Parking::new()?,
             spent: Spent::default(),
             postponed: Postponed::default(),
-            metrics,
+            metrics: Metrics::default(),
             occupancy: Arc::default(),
-            limits,
-            audit,
-            sinks: Mutex::default(),
-            local,
-            rules,
-            identity,
-            keys,
-            keeper: Mutex::default(),
-            counting: Mutex::default(),
-            store,
-            stored,
+            governance,
             id_seed: random::<8>().map(u64::from_be_bytes)?,
             phase: AtomicU8::new(Phase::Starting as u8),
             stopping: watch::Sender::new(false),
@@ -281,56 +202,14 @@ impl Gate {
 
     /// Begins to take calls: catalogs are fetched in the background from now on.
     pub fn open(&self) {
-        if let Some(log) = &self.audit {
-            let started = log.event(&Event::Started {
-                version: env!("CARGO_PKG_VERSION"),
-                configuration: None,
-            });
-            if let Err(unwritten) = started {
-                tracing::error!(target: "gatepost::audit", %unwritten, "the start could not be recorded");
-            }
-            match Sinks::start(log) {
-                Ok(sinks) => *lock(&self.sinks) = Some(sinks),
-                Err(error) => {
-                    tracing::error!(target: "gatepost::audit", %error, "the sinks of the audit log could not be started; what is recorded stays in the log until they are");
-                }
-            }
-        }
+        self.governance.open();
         self.snapshot.load().catalog.start();
-        if let Some(identity) = &self.identity {
-            identity.begin();
-        }
-        if let Some(keys) = &self.keys {
-            match keys.keep() {
-                Ok(keeper) => *lock(&self.keeper) = Some(keeper),
-                Err(error) => {
-                    tracing::error!(%error, "API keys that are revoked from now on stay good until a restart");
-                }
-            }
-        }
-        if let Some(stored) = &self.stored {
-            stored.begin();
-        }
-        if let Some(store) = &self.store {
-            let (closing, closed) = oneshot::channel::<()>();
-            let stop = async move {
-                // Either way nothing is counted any more.
-                let _ = closed.await;
-            };
-            let keeping = tokio::spawn(Arc::clone(&self.limits).keep(Arc::clone(&store.counters), stop));
-            *lock(&self.counting) = Some((closing, keeping));
-        }
         self.phase.store(Phase::Ready as u8, Relaxed);
     }
 
     /// What an endpoint at `url_path` is to clients and issuers, whether there is one or not.
     pub(crate) fn resource(&self, url_path: &str) -> Resource {
         resource(&self.snapshot.load().config, url_path)
-    }
-
-    /// How the sinks of the audit log are.
-    pub(crate) fn sink_health(&self) -> Vec<gatepost_audit::SinkHealth> {
-        lock(&self.sinks).as_ref().map(Sinks::health).unwrap_or_default()
     }
 
     /// The configuration in force.
@@ -380,25 +259,7 @@ impl Gate {
         snapshot.catalog.stop();
         let stops = snapshot.servers.iter().map(|server| server.stop(grace));
         futures_util::future::join_all(stops).await;
-        let keeper = lock(&self.keeper).take();
-        if let Some(keeper) = keeper {
-            // It waits for the disk as well, and as long as calls end a key that is revoked is to be noticed.
-            let _ = tokio::task::spawn_blocking(move || keeper.close()).await;
-        }
-        let counting = lock(&self.counting).take();
-        if let Some((closing, keeping)) = counting {
-            // What was counted until now is saved, and only then is it over.
-            drop(closing);
-            let _ = keeping.await;
-        }
-        if let Some(log) = self.audit.clone() {
-            // It waits for the disk. Nothing can be done about a panic in it; what it had written is there.
-            let _ = tokio::task::spawn_blocking(move || log.close()).await;
-        }
-        let sinks = lock(&self.sinks).take();
-        if let Some(sinks) = sinks {
-            sinks.stop(LAST_RECORDS_WITHIN).await;
-        }
+        self.governance.close().await;
     }
 }
 
@@ -443,10 +304,6 @@ impl Endpoint {
     }
 }
 
-fn lock<T>(held: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    held.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 fn url_path(path: &str) -> String {
     if path.is_empty() {
         "/mcp".to_owned()
@@ -471,31 +328,6 @@ fn resource(config: &Config, url_path: &str) -> Resource {
     };
     let public_url = config.http.public_url.as_ref().or(here.as_ref());
     Resource::new(public_url, url_path, issuers, Vec::new())
-}
-
-/// Whether anything is configured that is kept in the store.
-fn needs_store(config: &Config) -> bool {
-    config.identity.as_ref().is_some_and(|identity| identity.api_keys)
-        || !config.quotas.is_empty()
-        || config.servers.iter().any(has_own_tokens)
-}
-
-/// Whether principals may have stored tokens for a server.
-fn has_own_tokens(server: &gatepost_config::Server) -> bool {
-    let mut credentials = server.credentials.iter();
-    credentials.any(|credential| matches!(credential, Credential::Principal))
-}
-
-/// What this process's own side may do: everything that is configured, for it could read every secret of it anyway.
-fn own_side(config: &Config) -> Result<Arc<Rules>, RuleProblem> {
-    let settings = RuleSettings {
-        open: true,
-        access: config.access,
-        issuers: Vec::new(),
-        roles: Vec::new(),
-        bindings: Vec::new(),
-    };
-    Ok(Arc::new(Rules::compile(settings)?))
 }
 
 fn sealer(config: &Config) -> Result<Sealer, SealError> {

@@ -90,7 +90,7 @@ impl TurnedAway {
 ///
 /// Whoever may not use the endpoint at all is told that there is none.
 pub(crate) async fn identify(gate: &Gate, arrival: Arrival) -> Result<Identified, TurnedAway> {
-    if gate.identity.is_none() {
+    if gate.governance.identity.is_none() {
         return Ok(local(gate, arrival));
     }
     let resource = &arrival.endpoint.resource;
@@ -130,7 +130,7 @@ pub(crate) fn verified(
     arrival: Arrival,
     facts: gatepost_policy::Facts,
 ) -> Result<Identified, Refusal> {
-    let caller = Arc::new(gate.rules.caller(facts));
+    let caller = Arc::new(gate.governance.rules.caller(facts));
     welcome(&arrival.endpoint, &caller)?;
     Ok(Identified { arrival, caller })
 }
@@ -139,9 +139,10 @@ pub(crate) fn verified(
 /// an endpoint that is no longer for this caller.
 pub(crate) async fn lapse(gate: Arc<Gate>, identified: Identified) {
     let Some(identity) = gate
+        .governance
         .identity
         .as_ref()
-        .filter(|_| !Arc::ptr_eq(identified.caller(), &gate.local))
+        .filter(|_| !Arc::ptr_eq(identified.caller(), &gate.governance.local))
     else {
         return std::future::pending().await;
     };
@@ -167,7 +168,7 @@ pub(crate) async fn stranger(
     if let Err(refusal) = path::arrive(gate, address) {
         return refusal;
     }
-    if gate.identity.is_some() {
+    if gate.governance.identity.is_some() {
         let resource = gate.resource(url_path);
         if let Err(refusal) = credential(gate, headers, address, &resource).await {
             let path = gatepost_policy::Printable(url_path).to_string();
@@ -183,7 +184,7 @@ pub(crate) async fn stranger(
 pub(crate) fn local(gate: &Gate, arrival: Arrival) -> Identified {
     Identified {
         arrival,
-        caller: Arc::clone(&gate.local),
+        caller: Arc::clone(&gate.governance.local),
     }
 }
 
@@ -194,10 +195,10 @@ async fn credential(
     address: Option<std::net::IpAddr>,
     resource: &Resource,
 ) -> Result<Arc<Verified<Arc<Caller>>>, Refusal> {
-    let Some(identity) = &gate.identity else {
+    let Some(identity) = &gate.governance.identity else {
         return Err(Refusal::Internal("nobody can be identified here".into()));
     };
-    if let Err(exceeded) = gate.limits.may_try(address)
+    if let Err(exceeded) = gate.governance.limits.may_try(address)
         && !identity.knows(headers)
     {
         return Err(Refusal::Limited {
@@ -212,7 +213,7 @@ async fn credential(
     };
     outcome.map_err(|refusal| {
         if matches!(refusal.ruling(), Ruling::Invalid) {
-            gate.limits.refused(address);
+            gate.governance.limits.refused(address);
         }
         tracing::info!(target: "gatepost::denied", ?address, reason = refusal.reason(), "not identified");
         Refusal::Unidentified(Box::new(Unidentified {

@@ -16,6 +16,7 @@ mod conversation;
 mod deliver;
 mod explain;
 mod gate;
+mod governance;
 mod here;
 mod identify;
 mod inbound;

@@ -84,7 +84,11 @@ async fn vendor(gate: &Gate, admitted: &Admitted, client: &Client, notification:
         }
         Decision::Depends(_) | Decision::NeedsScopes(_) => return,
     };
-    let _place = match gate.limits.call(client.principal(), arrival.address, &action) {
+    let _place = match gate
+        .governance
+        .limits
+        .call(client.principal(), arrival.address, &action)
+    {
         Ok(permit) => permit,
         Err(exceeded) => {
             return refused(Refusal::Limited {

@@ -49,7 +49,12 @@ impl Probe {
             (Self::Ready, Phase::Draining) => (false, "draining\n"),
         };
         // A gate that may not act unrecorded has nothing to do while it cannot record.
-        let audit_refuses = || gate.audit.as_ref().is_some_and(|log| log.health().refuses);
+        let audit_refuses = || {
+            gate.governance
+                .audit
+                .as_ref()
+                .is_some_and(|log| log.health().refuses)
+        };
         let (good, text) = if self == Self::Ready && good && audit_refuses() {
             (false, "audit log failed\n")
         } else {
@@ -81,9 +86,10 @@ pub(crate) fn health(gate: &Gate) -> Page {
         .max()
         .unwrap_or(HealthState::Healthy);
     // One bad server harms only its own calls: the gate as a whole is degraded, not down.
-    let audit = gate.audit.as_ref().map(gatepost_audit::Log::health);
-    let sinks = gate.sink_health();
+    let audit = gate.governance.audit.as_ref().map(gatepost_audit::Log::health);
+    let sinks = gate.governance.sinks();
     let issuers: Vec<_> = gate
+        .governance
         .identity
         .iter()
         .flat_map(gatepost_identity::Identity::health)
@@ -196,8 +202,8 @@ pub(crate) fn metrics(gate: &Gate) -> Page {
         gate.parking.expired()
     );
     gate.metrics.write(&mut out);
-    gate.limits.write(&mut out);
-    if let Some(log) = &gate.audit {
+    gate.governance.limits.write(&mut out);
+    if let Some(log) = &gate.governance.audit {
         audit(&mut out, &log.health());
     }
     let snapshot = gate.snapshot();

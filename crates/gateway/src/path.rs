@@ -43,7 +43,7 @@ use crate::{
 
 /// Somebody at this address asks for something, whatever it is and whoever they are.
 pub(crate) fn arrive(gate: &Gate, address: Option<IpAddr>) -> Result<(), Refusal> {
-    gate.limits.arrive(address).map_err(limited)
+    gate.governance.limits.arrive(address).map_err(limited)
 }
 
 /// Identity and room come first: nothing of the body has been read yet.
@@ -66,18 +66,21 @@ pub(crate) fn another(gate: &Gate, arrival: &Arrival, caller: Option<&Caller>) -
 
 /// The rest of it, for a message of somebody who is known already: one of a batch, or on a connection.
 pub(crate) fn join(gate: &Gate, identified: Identified) -> Result<Admitted, Refused> {
-    gate.limits.enter(identified.principal()).map_err(|exceeded| {
-        let refusal = limited(exceeded);
-        let (arrival, caller) = (identified.arrival(), identified.caller());
-        turned_away(
-            gate,
-            arrival.address,
-            &arrival.endpoint.url_path(),
-            Some(caller),
-            &refusal,
-        );
-        unread(refusal)
-    })?;
+    gate.governance
+        .limits
+        .enter(identified.principal())
+        .map_err(|exceeded| {
+            let refusal = limited(exceeded);
+            let (arrival, caller) = (identified.arrival(), identified.caller());
+            turned_away(
+                gate,
+                arrival.address,
+                &arrival.endpoint.url_path(),
+                Some(caller),
+                &refusal,
+            );
+            unread(refusal)
+        })?;
     admit(&gate.occupancy, identified).map_err(unread)
 }
 

@@ -30,7 +30,7 @@ use crate::{
 pub(crate) async fn record(gate: &Arc<Gate>, charged: Charged) -> Result<(Permitted, Ledger), Refusal> {
     let (authorized, permit) = charged.into_parts();
     let inbound = Arc::clone(authorized.inbound());
-    let call = match &gate.audit {
+    let call = match &gate.governance.audit {
         None => None,
         Some(log) => {
             let (action, by) = (authorized.action(), authorized.by());

@@ -64,7 +64,7 @@ impl Rig {
         let gate = Gate::build(yaml.parse().unwrap(), data.path(), &modules, Supervisor::none()).unwrap();
         gate.open();
         let endpoint = gate.endpoint("s").unwrap();
-        let asker = crate::upstream::Asker::plain(&gate.local);
+        let asker = crate::upstream::Asker::plain(&gate.governance.local);
         endpoint.catalog.settled(&endpoint.name, asker).await;
         Self {
             gate,

@@ -128,7 +128,7 @@ async fn what_is_given_up_is_what_was_watched() {
     let roles = ", identity: { api_keys: true }, roles: { tees: { allow: ['t__*'] } }";
     let rig = Rig::with(" }, t: { module: calculator", roles).await;
     let endpoint = rig.gate.endpoint("").unwrap();
-    let asker = crate::upstream::Asker::plain(&rig.gate.local);
+    let asker = crate::upstream::Asker::plain(&rig.gate.governance.local);
     endpoint.catalog.settled(&endpoint.name, asker).await;
     let mut facts = Facts::of(Principal::new(KEY_ISSUER, "k"), Method::ApiKey { id: "k".into() });
     facts.roles.push("tees".into());

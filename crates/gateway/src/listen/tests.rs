@@ -105,7 +105,10 @@ async fn who_was_too_slow_is_told_of_everything_once() {
     let rig = Rig::start("").await;
     let mut follow = Follow {
         changes,
-        eyes: Eyes::of(&rig.gate.endpoint("s").unwrap(), Asker::plain(&rig.gate.local)),
+        eyes: Eyes::of(
+            &rig.gate.endpoint("s").unwrap(),
+            Asker::plain(&rig.gate.governance.local),
+        ),
         interest: Interest::Filter(filter),
         tag: None,
         pending: Vec::new(),
@@ -143,7 +146,10 @@ async fn what_lies_below_a_watched_resource_is_told_to_those_who_may_read_it() {
     let (sender, changes) = broadcast::channel(4);
     let mut follow = Follow {
         changes,
-        eyes: Eyes::of(&rig.gate.endpoint("v").unwrap(), Asker::plain(&rig.gate.local)),
+        eyes: Eyes::of(
+            &rig.gate.endpoint("v").unwrap(),
+            Asker::plain(&rig.gate.governance.local),
+        ),
         interest: Interest::Filter(Filter {
             uris: vec!["a:b".into()],
             ..Filter::default()

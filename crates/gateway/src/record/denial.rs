@@ -38,7 +38,7 @@ pub(crate) fn denied(gate: &Gate, inbound: &Inbound, refusal: &Refusal) {
         None if unknown => "no server of this endpoint has anything of that name".to_owned(),
         None => refusal.to_string(),
     };
-    let Some(log) = &gate.audit else { return };
+    let Some(log) = &gate.governance.audit else { return };
     let account = Account::of(inbound);
     let action = hidden.map(|(server, original, _)| Action {
         kind: gatepost_policy::Kind::Call,
@@ -80,14 +80,14 @@ pub(crate) fn turned_away(
     caller: Option<&Caller>,
     refusal: &Refusal,
 ) {
-    let Some(log) = &gate.audit else { return };
+    let Some(log) = &gate.governance.audit else { return };
     // Who tries keys without end fills /metrics and not the disk.
     let endless = matches!(refusal, Refusal::Limited { exceeded, .. } if exceeded.index.is_none());
     if endless || !is_denial(refusal) {
         return;
     }
     // Neither does who tries without any.
-    if caller.is_none() && !gate.limits.is_worth_a_record(address) {
+    if caller.is_none() && !gate.governance.limits.is_worth_a_record(address) {
         return;
     }
     let address = address.map(|address| address.to_string());

@@ -21,7 +21,7 @@ pub(crate) async fn told(
     action: &Action<'_>,
     by: &gatepost_policy::By,
 ) -> Result<Told, Refusal> {
-    let Some(log) = &gate.audit else {
+    let Some(log) = &gate.governance.audit else {
         return Ok(Told(None));
     };
     let arrival = admitted.arrival();

@@ -70,7 +70,7 @@ impl Connection {
         let endpoint = gate
             .endpoint(path)
             .ok_or_else(|| OpenError::NoEndpoint(path.to_owned()))?;
-        Ok(Self::of(gate, endpoint, Arc::clone(&gate.local))?)
+        Ok(Self::of(gate, endpoint, Arc::clone(&gate.governance.local))?)
     }
 
     /// A connection of somebody in particular.
