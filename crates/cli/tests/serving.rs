@@ -159,6 +159,24 @@ fn two_stdio_gates_share_their_notes() {
 }
 
 #[test]
+fn a_stdio_gate_never_writes_its_log_where_mcp_is_nor_into_anothers() {
+    let folder = Folder::new();
+    folder.write("gatepost.yaml", "audit: { sinks: [{ stdout: {} }] }\n");
+    let done = folder.run(&["stdio"]);
+    assert_eq!(done.code, 3, "{done:?}");
+    assert!(done.stderr.contains("stdout carries MCP"), "{done:?}");
+
+    folder.write("gatepost.yaml", "data_dir: ./state\naudit: {}\n");
+    let mut first = folder.speak(&["stdio"]);
+    first.send(&modern(1, "tools/list", json!({})));
+    assert!(first.answer(1)["result"].is_object());
+    let second = folder.run(&["stdio"]);
+    assert_ne!(second.code, 0, "{second:?}");
+    assert!(second.stderr.contains("is in use by process"), "{second:?}");
+    assert_eq!(first.finish(), 0);
+}
+
+#[test]
 fn connect_bridges_to_a_url() {
     let folder = Folder::new();
     let gate = folder.serve(&[]);
