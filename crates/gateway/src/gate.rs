@@ -27,6 +27,7 @@ use crate::{
     module::Module,
     seal::{SealError, Sealer, random},
     session::Sessions,
+    streams::Streams,
     transport::http::{old_sse::OldStreams, resume::Resumable},
     upstream::{Asker, Clients, Context, ContextError, Server},
 };
@@ -55,6 +56,7 @@ pub struct Gate {
     pub(crate) postponed: Postponed,
     pub(crate) metrics: Metrics,
     pub(crate) occupancy: Arc<Occupancy>,
+    pub(crate) streams: Arc<Streams>,
     pub(crate) governance: Governance,
     /// Keeps the request ids of two processes apart.
     pub(crate) id_seed: u64,
@@ -193,6 +195,7 @@ impl Gate {
             postponed: Postponed::default(),
             metrics: Metrics::default(),
             occupancy: Arc::default(),
+            streams: Arc::default(),
             governance,
             id_seed: random::<8>().map(u64::from_be_bytes)?,
             phase: AtomicU8::new(Phase::Starting as u8),

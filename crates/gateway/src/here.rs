@@ -44,7 +44,7 @@ pub(crate) async fn answer(
         Method::ResourcesSubscribe => subscribe(gate, &inbound).await,
         Method::ResourcesUnsubscribe => unsubscribe(gate, &inbound).await,
         Method::SubscriptionsListen => {
-            let lapse = lapse(Arc::clone(gate), inbound.admitted.identified().clone());
+            let lapse = lapse(gate, inbound.admitted.identified())?;
             match listen::open(gate, inbound).await? {
                 Answer::Messages(messages) => Ok(Answer::Messages(Box::pin(messages.take_until(lapse)))),
                 other => Ok(other),

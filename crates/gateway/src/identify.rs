@@ -137,7 +137,22 @@ pub(crate) fn verified(
 
 /// Ends when the credential that opened a long stream is not good any more: revoked, expired, its issuer's key withdrawn, or
 /// an endpoint that is no longer for this caller.
-pub(crate) async fn lapse(gate: Arc<Gate>, identified: Identified) {
+///
+/// # Errors
+/// When the caller has too many of them.
+pub(crate) fn lapse(
+    gate: &Arc<Gate>,
+    identified: &Identified,
+) -> Result<impl Future<Output = ()> + Send + use<>, Refusal> {
+    let place = gate.streams.open(identified.principal())?;
+    let (gate, identified) = (Arc::clone(gate), identified.clone());
+    Ok(async move {
+        let _open = place;
+        until_lapsed(gate, identified).await;
+    })
+}
+
+async fn until_lapsed(gate: Arc<Gate>, identified: Identified) {
     let Some(identity) = gate
         .governance
         .identity

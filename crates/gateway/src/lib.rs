@@ -37,6 +37,7 @@ mod rig;
 mod seal;
 mod session;
 mod stored;
+mod streams;
 mod task;
 mod transport;
 mod upstream;

@@ -175,7 +175,7 @@ fn class(refusal: &Refusal) -> Option<usize> {
         Refusal::Denied { .. } => 8,
         Refusal::Hidden(hidden) => return class(&hidden.told),
         Refusal::Scopes { .. } => 9,
-        Refusal::Limited { .. } => 10,
+        Refusal::Limited { .. } | Refusal::TooManyStreams { .. } => 10,
         Refusal::Unrecorded | Refusal::OutcomeUnrecorded => 11,
         Refusal::Unidentified(_) => 12,
         Refusal::Cancelled => return None,

@@ -153,6 +153,12 @@ pub enum Refusal {
         /// Calls in flight.
         limit: usize,
     },
+    /// The caller has as many long streams open as one may have.
+    #[error("you have {limit} streams open, which is the most; close some, or watch more on each")]
+    TooManyStreams {
+        /// Streams.
+        limit: usize,
+    },
     /// A `requestState` that opens nothing. One message for every cause: what it was good for is nobody's business.
     #[error("this `requestState` is not, or no longer, good for this call; make the call anew, without it")]
     StaleState,

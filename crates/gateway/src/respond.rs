@@ -113,6 +113,7 @@ pub(crate) fn render(refusal: &Refusal, about: &About) -> (StatusCode, Bytes) {
             let data = json!({ "limit": &*exceeded.words, "retry_after_s": exceeded.seconds() });
             (status, INTERNAL_ERROR, Some(data))
         }
+        Refusal::TooManyStreams { .. } => (StatusCode::TOO_MANY_REQUESTS, INTERNAL_ERROR, None),
         Refusal::Unrecorded => (StatusCode::SERVICE_UNAVAILABLE, INTERNAL_ERROR, None),
         // Not a 5xx: something before the gate might send it again.
         Refusal::OutcomeUnrecorded => (StatusCode::OK, INTERNAL_ERROR, None),

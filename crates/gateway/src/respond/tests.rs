@@ -140,6 +140,7 @@ fn what_bad_input_gets() {
     };
     check(verb(), &UNKNOWN, 405, -32600);
     check(Refusal::Overloaded { limit: 1 }, &UNKNOWN, 503, -32603);
+    check(Refusal::TooManyStreams { limit: 256 }, &UNKNOWN, 429, -32603);
     check(Refusal::Internal("x".into()), &UNKNOWN, 500, -32603);
 }
 

@@ -1,6 +1,6 @@
 //! An MCP endpoint over HTTP: which era a request is, and the HTTP form of what comes back.
 
-use std::{net::IpAddr, sync::Arc};
+use std::net::IpAddr;
 
 use futures_util::StreamExt;
 use gatepost_protocol::{
@@ -188,7 +188,7 @@ async fn sessions(front: &Front, admitted: &Admitted, method: &Method) -> Result
                 Asker::of(admitted.caller(), &admitted.arrival().headers),
                 &session,
             );
-            let lapse = lapse(Arc::clone(&front.gate), admitted.identified().clone());
+            let lapse = lapse(&front.gate, admitted.identified())?;
             Ok(Answer::Messages(Box::pin(messages.take_until(lapse))))
         }
         ClientEra::SessionEnd => {

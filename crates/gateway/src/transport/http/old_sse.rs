@@ -107,7 +107,7 @@ async fn stream_of(
         key,
         unread,
     };
-    let lapse = lapse(Arc::clone(gate), identified);
+    let lapse = lapse(gate, &identified)?;
     let messages = stream::unfold(open, |mut open| async move {
         let gate = Arc::clone(&open.gate);
         let message = tokio::select! {
