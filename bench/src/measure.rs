@@ -225,11 +225,17 @@ mod tests {
             crossing.map(|scenario| scenario.key).collect::<Vec<_>>(),
             ["legacy-modern-32", "modern-legacy-32"]
         );
-        assert!(
-            SCENARIOS
-                .iter()
-                .all(|scenario| scenario.suits(Target::GatepostView))
+        let plain = SCENARIOS
+            .iter()
+            .filter(|scenario| scenario.suits(Target::GatepostView));
+        let synced = SCENARIOS
+            .iter()
+            .filter(|scenario| scenario.suits(Target::GatepostSynced));
+        assert_eq!(
+            synced.map(|scenario| scenario.key).collect::<Vec<_>>(),
+            ["call-16", "call-64"]
         );
+        assert_eq!(plain.count(), SCENARIOS.len() - 2);
     }
 
     #[test]
