@@ -114,13 +114,21 @@ struct Walk<'a> {
 impl<'a> Walk<'a> {
     fn run(&mut self) {
         let mut first = true;
+        // A remark of an earlier masking stands where this one's would: it may be the last thing, and nothing else may.
+        let mut last: Option<(usize, usize, usize, bool)> = None;
         loop {
             self.white();
             if self.byte() == self.closer() && self.closer().is_some() {
                 self.at += 1;
                 self.close();
             } else {
-                let (undo, depth) = (self.out.len(), self.depth);
+                if let Some((undo, at, depth, first)) = last {
+                    self.out.truncate(undo);
+                    (self.at, self.depth) = (at, depth);
+                    self.give_up(first);
+                    return;
+                }
+                let (undo, at, depth) = (self.out.len(), self.at, self.depth);
                 let read = self.item(first);
                 let fits = self.out.len() + REMARK + self.depth <= self.begin + self.limit;
                 if !read || !fits && !self.is_remark(undo) {
@@ -129,6 +137,7 @@ impl<'a> Walk<'a> {
                     self.give_up(first);
                     return;
                 }
+                last = (!fits).then_some((undo, at, depth, first));
             }
             if self.depth == 0 {
                 return;

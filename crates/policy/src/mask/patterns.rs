@@ -110,10 +110,11 @@ fn in_word(text: &[u8], word: Range<usize>, names: &Names) -> Option<Range<usize
 
 /// What is seen to be a secret without anything in front of it.
 fn within(text: &[u8], word: &Range<usize>) -> Option<Range<usize>> {
-    if text.get(word.start..)?.starts_with(BEGIN) {
+    let bytes = text.get(word.clone())?;
+    // Whatever the dashes are glued to goes with them.
+    if bytes.ends_with(BEGIN.trim_ascii_end()) && text.get(word.end) == Some(&b' ') {
         return Some(word.start..pem_end(text, word.end));
     }
-    let bytes = text.get(word.clone())?;
     // Most words of most texts: too short for a key, no card's number, no mail address.
     if bytes.len() < 11 && text.get(word.end) != Some(&b'@') && !bytes.iter().any(u8::is_ascii_digit) {
         return None;
@@ -363,7 +364,14 @@ fn pem_end(text: &[u8], at: usize) -> usize {
     };
     let name = last + 9;
     let dashes = memchr::memmem::find(rest.get(name..).unwrap_or_default(), b"-----");
-    dashes.map_or(text.len(), |dashes| at + name + dashes + 5)
+    let Some(end) = dashes.map(|dashes| at + name + dashes + 5) else {
+        return text.len();
+    };
+    // They begin another block rather than end this one.
+    if text.get(end..).is_some_and(|rest| rest.starts_with(b"BEGIN ")) {
+        return pem_end(text, end);
+    }
+    end
 }
 
 fn is_word(byte: u8) -> bool {

@@ -216,6 +216,17 @@ fn value() -> impl Strategy<Value = serde_json::Value> {
     })
 }
 
+#[test]
+fn texts_that_look_like_our_remarks_get_no_more_room() {
+    let many = serde_json::json!(vec!["…"; 1000]).to_string();
+    let keyed = format!("{{{}\"a\":1}}", "\"…\":\"…\",".repeat(100));
+    for raw in [many, keyed] {
+        let masked = limited(&raw, 200);
+        assert!(masked.len() <= 200, "{} bytes: {masked}", masked.len());
+        assert_eq!(limited(&masked, 200), masked);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
@@ -233,6 +244,13 @@ proptest! {
         let mut out = Vec::new();
         Masker::default().json_into(&raw, 500, &mut out);
         prop_assert!(serde_json::from_slice::<serde_json::Value>(&out).is_ok(), "{:?}", String::from_utf8_lossy(&out));
+    }
+
+    #[test]
+    fn no_canary_survives_a_broken_block_before_it(glue in "[a-z]{0,3}|-----BEGIN -----END |-----END -----BEGIN |gp_x") {
+        let text = format!("{glue}-----BEGIN PRIVATE KEY-----\ncanary\n-----END PRIVATE KEY----- and {glue} -----BEGIN X-----\ncanary\n-----END X-----");
+        let masked = Masker::default().text(&text).into_owned();
+        prop_assert!(!masked.contains("canary"), "{text:?} {masked}");
     }
 
     #[test]
