@@ -46,9 +46,9 @@ pub(crate) fn advise(config: &Config, places: &Places, findings: &mut Findings) 
             if !config
                 .bindings
                 .iter()
-                .any(|binding| binding.roles.contains(&role.name))
+                .any(|binding| binding.roles.contains(&role.rule.name))
             {
-                let path = join("roles", &role.name);
+                let path = join("roles", &role.rule.name);
                 findings.warning(
                     place,
                     &path,

@@ -36,11 +36,10 @@ mod tests;
 pub use import::{FoundSecret, Import, ImportError, import};
 pub use listen::{ListenError, remedy as listen_remedy};
 pub use model::{
-    Asks, Audit, Binding, Bound, Claim, ClientCredentials, Config, Credential, Durability, Endpoints,
-    EraChoice, HostName, Http, HttpSink, Identity, Isolation, IssuerKeys, JwtIssuer, Limit, LimitAlgorithm,
-    Listen, LogForm, LogLevel, ModuleOptions, OnFailure, Origin, Per, Pool, Quota, Rate, Recorded, Role,
-    Server, ServerKind, ServerUrl, SignatureAlgorithm, SigningKey, Sink, Telemetry, TenantClaim, Transport,
-    View,
+    Asks, Audit, Bound, Claim, ClientCredentials, Config, Credential, Durability, Endpoints, EraChoice,
+    HostName, Http, HttpSink, Identity, Isolation, IssuerKeys, JwtIssuer, Limit, LimitAlgorithm, Listen,
+    LogForm, LogLevel, ModuleOptions, OnFailure, Origin, Per, Pool, Quota, Rate, Recorded, Role, Server,
+    ServerKind, ServerUrl, SignatureAlgorithm, SigningKey, Sink, Telemetry, TenantClaim, Transport, View,
 };
 pub use problem::{Problem, Problems, Warning};
 pub use schema::json_schema;

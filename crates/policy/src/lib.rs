@@ -28,6 +28,7 @@ pub use decision::{By, Decision, Scopes};
 pub use effect::{Access, Because, Classified, Effect, EffectRules, Hints, UnknownLevel};
 pub use explain::{Explanation, Mark, Step};
 pub use instant::UnixMillis;
+pub use nearest::nearest;
 pub use pattern::{Pattern, PatternError, Selection, Verdict};
 pub use principal::Principal;
 pub use printable::Printable;

@@ -64,11 +64,6 @@ impl Principal {
         self.tenant.as_deref()
     }
 
-    /// The same, to be kept.
-    pub fn shared_tenant(&self) -> Option<&Arc<str>> {
-        self.tenant.as_ref()
-    }
-
     /// Everything that makes this principal the one it is: issuer, subject, tenant. For sealing and storing; whoever joins
     /// them into one text must keep the joints unmistakable, and an absent tenant apart from an empty one.
     pub fn as_key(&self) -> (&str, &str, Option<&str>) {

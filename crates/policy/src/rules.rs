@@ -185,11 +185,6 @@ impl Rules {
     pub fn is_open(&self) -> bool {
         self.open
     }
-
-    /// The names of the roles, in the order of the configuration.
-    pub fn role_names(&self) -> impl ExactSizeIterator<Item = &Arc<str>> {
-        self.roles.iter().map(|role| &role.name)
-    }
 }
 
 impl Role {

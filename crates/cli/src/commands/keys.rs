@@ -156,26 +156,21 @@ fn told(record: &KeyRecord, config: &Config) -> String {
 fn known_roles(names: &[String], config: &Config) -> Result<Vec<std::sync::Arc<str>>, Failure> {
     let mut roles: Vec<std::sync::Arc<str>> = Vec::with_capacity(names.len());
     for name in names {
-        let Some(role) = config.roles.iter().find(|role| *role.name == **name) else {
-            let known = config.roles.iter().map(|role| &*role.name);
+        let Some(role) = config.roles.iter().find(|role| *role.rule.name == **name) else {
+            let known = config.roles.iter().map(|role| &*role.rule.name);
             return Err(unknown("role", name, known));
         };
-        if !roles.contains(&role.name) {
-            roles.push(role.name.clone());
+        if !roles.contains(&role.rule.name) {
+            roles.push(role.rule.name.clone());
         }
     }
     Ok(roles)
 }
 
 /// A name on the command line that the configuration does not have.
-pub(crate) fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str> + Clone) -> Failure {
-    let likeness = |one: &&str| strsim::jaro_winkler(name, one);
-    let nearest = known
-        .clone()
-        .filter(|one| likeness(one) > 0.8)
-        .max_by(|one, other| likeness(one).total_cmp(&likeness(other)));
+pub(crate) fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str>) -> Failure {
     let all: Vec<&str> = known.collect();
-    let remedy = match nearest {
+    let remedy = match gatepost_policy::nearest(name, all.iter().copied()) {
         Some(nearest) => format!("did you mean `{nearest}`?"),
         None if all.is_empty() => format!("the configuration has no {what}s; name another with -c"),
         None => format!("the configuration has these: {}", all.join(", ")),

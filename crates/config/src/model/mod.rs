@@ -5,7 +5,7 @@
 
 use std::{fmt, net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
-use gatepost_policy::{Access, EffectRules, ViewRules};
+use gatepost_policy::{Access, BindingSettings, EffectRules, ViewRules};
 
 use crate::{
     ByteSize, Secret, Text,
@@ -23,7 +23,7 @@ pub use audit::{Audit, Durability, HttpSink, OnFailure, Recorded, SigningKey, Si
 pub use credentials::{ClientCredentials, Credential};
 pub use identity::{Claim, Identity, IssuerKeys, JwtIssuer, SignatureAlgorithm, TenantClaim};
 pub use limits::{Bound, Limit, LimitAlgorithm, Per, Quota, Rate};
-pub use roles::{Binding, Role};
+pub use roles::Role;
 
 /// A whole configuration, checked.
 #[derive(Clone, Debug)]
@@ -52,8 +52,9 @@ pub struct Config {
     pub identity: Option<Identity>,
     /// The roles, in the order of the configuration.
     pub roles: Vec<Role>,
-    /// Who has them, in the order of the configuration.
-    pub bindings: Vec<Binding>,
+    /// Who has them, in the order of the configuration. Each binds somebody to roles that exist, and names an issuer where it
+    /// names users or groups.
+    pub bindings: Vec<BindingSettings>,
     /// The bounds on calls, in the order of the configuration.
     pub limits: Vec<Limit>,
     /// What may be used up in a day, in the order of the configuration.

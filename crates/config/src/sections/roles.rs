@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use gatepost_policy::{Access, Condition, KEY_ISSUER, Pattern, Principal, Printable};
+use gatepost_policy::{
+    Access, BindingSettings, Condition, KEY_ISSUER, Pattern, Principal, Printable, RoleSettings,
+};
 
 use crate::{
-    Binding, Identity, Role, known,
+    Identity, Role, known,
     names::{Name, Placed, ScopeName, Some1, plain},
     problem::Place,
     reader::{Findings, Setting, join},
@@ -104,12 +106,14 @@ pub(crate) fn roles(form: Named<RoleForm>, findings: &mut Findings) -> Vec<Role>
             findings.warning(&place, &path, message, remedy);
         }
         roles.push(Role {
-            name: name.into(),
-            allow: form.allow,
-            deny: form.deny,
-            access: form.access,
-            scopes: form.scopes.into_iter().map(|scope| scope.0).collect(),
-            when: form.when.map(|when| when.0),
+            rule: RoleSettings {
+                name: name.into(),
+                allow: form.allow,
+                deny: form.deny,
+                access: form.access,
+                scopes: form.scopes.into_iter().map(|scope| scope.0).collect(),
+                when: form.when.map(|when| when.0),
+            },
             description: form.description,
         });
     }
@@ -127,7 +131,7 @@ pub(crate) fn bindings(
     forms: Vec<Placed<BindingForm>>,
     known: &Known<'_>,
     findings: &mut Findings,
-) -> Vec<Binding> {
+) -> Vec<BindingSettings> {
     let numbered = forms.into_iter().enumerate();
     let bindings = numbered.filter_map(|(at, Placed { value, place })| {
         binding(value, &place, &format!("bindings[{at}]"), known, findings)
@@ -141,7 +145,7 @@ fn binding(
     path: &str,
     known: &Known<'_>,
     findings: &mut Findings,
-) -> Option<Binding> {
+) -> Option<BindingSettings> {
     let roles = match (form.role, form.roles) {
         (Some(role), None) => existing(vec![role], &join(path, "role"), known.roles, findings),
         (None, Some(Some1(roles))) => existing(roles, &join(path, "roles"), known.roles, findings),
@@ -195,7 +199,7 @@ fn binding(
     let tenant = form
         .tenant
         .map(|tenant| tenant_there_is(tenant, issuer.as_deref(), path, known.identity, findings));
-    Some(Binding {
+    Some(BindingSettings {
         roles: roles?,
         users: plain(form.users),
         groups: plain(form.groups),
@@ -214,8 +218,8 @@ pub(crate) fn existing(
     let mut names: Vec<Arc<str>> = Vec::with_capacity(given.len());
     let mut all_exist = true;
     for Placed { value, place } in given {
-        if !roles.iter().any(|role| role.name == value.0) {
-            let known: Vec<&str> = roles.iter().map(|role| &*role.name).collect();
+        if !roles.iter().any(|role| role.rule.name == value.0) {
+            let known: Vec<&str> = roles.iter().map(|role| &*role.rule.name).collect();
             let remedy = match known::nearest(&value.0, &known) {
                 Some(name) => format!("did you mean `{}`?", Printable(name)),
                 None => "add it to `roles`".to_owned(),

@@ -42,16 +42,19 @@ views:
     let [analyst, deployer] = &config.roles[..] else {
         panic!()
     };
-    assert_eq!((&*analyst.name, analyst.access), ("analyst", Access::Read));
     assert_eq!(
-        (analyst.allow[0].as_str(), analyst.deny[0].as_str()),
+        (&*analyst.rule.name, analyst.rule.access),
+        ("analyst", Access::Read)
+    );
+    assert_eq!(
+        (analyst.rule.allow[0].as_str(), analyst.rule.deny[0].as_str()),
         ("orders__*", "*secret*")
     );
-    assert_eq!(names(&analyst.scopes), ["orders:read"]);
-    assert_eq!(analyst.when.as_ref().unwrap().as_str(), "true");
+    assert_eq!(names(&analyst.rule.scopes), ["orders:read"]);
+    assert_eq!(analyst.rule.when.as_ref().unwrap().as_str(), "true");
     assert_eq!(analyst.description.as_deref(), Some("Looks."));
     assert_eq!(
-        (deployer.access, deployer.when.is_none()),
+        (deployer.rule.access, deployer.rule.when.is_none()),
         (Access::Destructive, true)
     );
     let [first, second] = &config.bindings[..] else {

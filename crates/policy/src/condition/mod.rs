@@ -100,11 +100,6 @@ impl Condition {
         &self.0.text
     }
 
-    /// Whether it may say different things of principals with the same roles.
-    pub fn mentions_principal(&self) -> bool {
-        self.mentions() != Mentions::NOTHING
-    }
-
     pub(crate) fn mentions(&self) -> Mentions {
         self.0.parsed.mentions
     }
