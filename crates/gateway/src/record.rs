@@ -14,11 +14,12 @@ pub(crate) use told::told;
 
 use std::sync::Arc;
 
-use gatepost_audit::{By, Intent};
+use gatepost_audit::{Intent, What};
 
 use crate::{
     charge::Charged,
     gate::Gate,
+    receive::request_id,
     record::account::{Account, trace_id},
     refusal::Refusal,
 };
@@ -33,16 +34,16 @@ pub(crate) async fn record(gate: &Arc<Gate>, charged: Charged) -> Result<(Permit
     let call = match &gate.governance.audit {
         None => None,
         Some(log) => {
-            let (action, by) = (authorized.action(), authorized.by());
+            let action = authorized.action();
             let account = Account::of(&inbound);
             let intent = Intent {
                 who: account.who(),
-                what: account.what(Some(&action)),
-                arguments: inbound.request.param_raw("arguments").unwrap_or_default(),
-                by: By {
-                    role: by.role().map(|role| &**role),
-                    rule: by.pattern().map(gatepost_policy::Pattern::as_str),
+                what: What {
+                    effect: Some(action.effect.effect),
+                    ..account.what(Some((action.server, action.name)))
                 },
+                arguments: inbound.request.param_raw("arguments").unwrap_or_default(),
+                by: account::by(authorized.by()),
                 request: inbound.request.id().bytes(),
                 trace: trace_id(&inbound),
             };
@@ -51,19 +52,16 @@ pub(crate) async fn record(gate: &Arc<Gate>, charged: Charged) -> Result<(Permit
                 .map_err(|unwritten| unrecorded(&unwritten))?;
             drop(account);
             call.durable().await.map_err(|unwritten| unrecorded(&unwritten))?;
-            Some((log.clone(), call))
+            Some((log.clone(), call, request_id(&inbound.request)))
         }
     };
     let request = inbound.request.raw().len();
-    let id = call
-        .as_ref()
-        .map(|_| crate::receive::request_id(&inbound.request));
     let permitted = Permitted {
         authorized,
         input: None,
         task: None,
     };
-    Ok((permitted, Ledger::open(permit, request, id, call)))
+    Ok((permitted, Ledger::open(permit, request, call)))
 }
 
 fn unrecorded(unwritten: &gatepost_audit::Unwritten) -> Refusal {

@@ -2,8 +2,8 @@
 
 use std::{borrow::Cow, net::IpAddr};
 
-use gatepost_audit::{Event, Log, What, Who};
-use gatepost_policy::{Action, Principal};
+use gatepost_audit::{By, Event, Log, What, Who};
+use gatepost_policy::Principal;
 use gatepost_protocol::json::{self, Span};
 
 use crate::{
@@ -54,16 +54,25 @@ impl<'a> Account<'a> {
         }
     }
 
-    pub(super) fn what<'b>(&'b self, action: Option<&Action<'b>>) -> What<'b> {
+    /// `target` is the server and what the thing is called there, where that is known.
+    pub(super) fn what<'b>(&'b self, target: Option<(&'b str, &'b str)>) -> What<'b> {
         let name = self.name.as_deref();
         What {
             endpoint: Some(&self.endpoint),
             method: Some(self.inbound.request.method()),
-            server: action.map(|action| action.server),
+            server: target.map(|(server, _)| server),
             name,
-            original: action.map(|action| action.name).filter(|own| Some(*own) != name),
-            effect: action.map(|action| action.effect.effect),
+            original: target.map(|(_, own)| own).filter(|own| Some(*own) != name),
+            effect: None,
         }
+    }
+}
+
+/// The rule that allowed something.
+pub(super) fn by(by: &gatepost_policy::By) -> By<'_> {
+    By {
+        role: by.role().map(|role| &**role),
+        rule: by.pattern().map(gatepost_policy::Pattern::as_str),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use gatepost_audit::{By, Denial, What, Who};
-use gatepost_policy::{Action, Caller};
+use gatepost_policy::Caller;
 
 use super::account::{Account, trace_id, who};
 use crate::{
@@ -40,16 +40,6 @@ pub(crate) fn denied(gate: &Gate, inbound: &Inbound, refusal: &Refusal) {
     };
     let Some(log) = &gate.governance.audit else { return };
     let account = Account::of(inbound);
-    let action = hidden.map(|(server, original, _)| Action {
-        kind: gatepost_policy::Kind::Call,
-        server,
-        name: original,
-        effect: gatepost_policy::Classified::UNKNOWN,
-    });
-    let what = What {
-        effect: None,
-        ..account.what(action.as_ref())
-    };
     let about = About {
         id: None,
         era: Some(inbound.client.era()),
@@ -58,7 +48,7 @@ pub(crate) fn denied(gate: &Gate, inbound: &Inbound, refusal: &Refusal) {
         log,
         &Denial {
             who: account.who(),
-            what,
+            what: account.what(hidden.map(|(server, original, _)| (&**server, &**original))),
             status: render(refusal, &about).0.as_u16(),
             reason: &reason,
             by: By::default(),

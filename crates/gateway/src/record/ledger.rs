@@ -42,19 +42,8 @@ struct Recorded {
 }
 
 impl Ledger {
-    pub(super) fn open(
-        permit: Permit,
-        request: usize,
-        id: Option<Bytes>,
-        call: Option<(Log, OpenCall)>,
-    ) -> Self {
-        let recorded = call.map(|(log, call)| {
-            Box::new(Recorded {
-                log,
-                call,
-                id: id.unwrap_or_default(),
-            })
-        });
+    pub(super) fn open(permit: Permit, request: usize, call: Option<(Log, OpenCall, Bytes)>) -> Self {
+        let recorded = call.map(|(log, call, id)| Box::new(Recorded { log, call, id }));
         Self {
             permit,
             request: request as u64,

@@ -1,10 +1,13 @@
 //! A notification of a vendor's that goes to a server: a call that nobody waits for, and on record like one.
 
-use gatepost_audit::{By, End, Intent, OpenCall, Outcome, What, Who};
+use gatepost_audit::{End, Intent, OpenCall, Outcome, What, Who};
 use gatepost_policy::Action;
 use gatepost_protocol::envelope::Notification;
 
-use super::{account::who, unrecorded};
+use super::{
+    account::{self, who},
+    unrecorded,
+};
 use crate::{admit::Admitted, gate::Gate, refusal::Refusal};
 
 /// The record of it while it is on its way; nothing where nothing is recorded.
@@ -45,10 +48,7 @@ pub(crate) async fn told(
             .params()
             .map(|span| span.of(notification.raw()))
             .unwrap_or_default(),
-        by: By {
-            role: by.role().map(|role| &**role),
-            rule: by.pattern().map(gatepost_policy::Pattern::as_str),
-        },
+        by: account::by(by),
         ..Intent::default()
     };
     let call = log.intent(&intent).map_err(|unwritten| unrecorded(&unwritten))?;
