@@ -448,6 +448,9 @@ async fn concurrent_servers_get_three_descriptors_each() {
     }
     let mut pipes = BTreeSet::new();
     for child in &mut children {
+        // A server that answers has run its own start, in which libraries open and close files of theirs.
+        child.stdin.as_mut().unwrap().write_all(b"ready\n").await.unwrap();
+        assert_eq!(first_line(child).await, "ready");
         let id = server_id(child).await;
         let mut open: Vec<(String, String)> = std::fs::read_dir(format!("/proc/{id}/fd"))
             .unwrap()
