@@ -2,6 +2,8 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use gatepost_protocol::calendar::Date;
+
 /// Microseconds since 1970-01-01T00:00:00Z.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Moment(pub i64);
@@ -24,11 +26,11 @@ impl Moment {
     pub(crate) fn push_to(self, out: &mut Vec<u8>) {
         let seconds = self.0.div_euclid(SECOND);
         let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-        let (year, month, day) = civil(days);
+        let date = Date::on(days);
         let mut text = *b"0000-00-00T00:00:00.000000Z";
-        put(&mut text[0..4], year.clamp(0, 9999));
-        put(&mut text[5..7], month);
-        put(&mut text[8..10], day);
+        put(&mut text[0..4], date.year().clamp(0, 9999));
+        put(&mut text[5..7], date.month());
+        put(&mut text[8..10], date.day());
         put(&mut text[11..13], second / 3_600);
         put(&mut text[14..16], second / 60 % 60);
         put(&mut text[17..19], second % 60);
@@ -45,10 +47,10 @@ impl Moment {
             number(parts.next()?, 2)?,
             number(parts.next()?, 2)?,
         );
-        if parts.next().is_some() || !(1..=12).contains(&month) || !(1..=length(year, month)).contains(&day) {
+        if parts.next().is_some() {
             return None;
         }
-        let mut micros = days(year, month, day) * 86_400 * SECOND;
+        let mut micros = Date::new(year, month, day)?.days() * 86_400 * SECOND;
         let Some(rest) = rest.strip_prefix(['T', 't', ' ']) else {
             return rest.is_empty().then_some(Self(micros));
         };
@@ -101,36 +103,6 @@ fn put(place: &mut [u8], mut value: i64) {
         *digit = b'0' + u8::try_from(value % 10).unwrap_or(0);
         value /= 10;
     }
-}
-
-fn length(year: i64, month: i64) -> i64 {
-    match month {
-        4 | 6 | 9 | 11 => 30,
-        2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
-        2 => 28,
-        _ => 31,
-    }
-}
-
-/// Howard Hinnant's `days_from_civil`: eras of 400 years that begin in March, so that the leap day comes last.
-fn days(year: i64, month: i64, day: i64) -> i64 {
-    let year = year - i64::from(month <= 2);
-    let era = year.div_euclid(400);
-    let year_of_era = year.rem_euclid(400);
-    let day_of_year = (153 * (month + if month > 2 { -3 } else { 9 }) + 2) / 5 + day - 1;
-    era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468
-}
-
-/// Its inverse.
-fn civil(days: i64) -> (i64, i64, i64) {
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let march_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * march_month + 2) / 5 + 1;
-    let month = march_month + if march_month < 10 { 3 } else { -9 };
-    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
 }
 
 #[cfg(test)]

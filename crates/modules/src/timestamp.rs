@@ -3,6 +3,8 @@
 #[cfg(feature = "notes")]
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use gatepost_protocol::calendar::Date;
+
 /// Now, in whole seconds since 1970.
 #[cfg(feature = "notes")]
 pub(crate) fn now() -> i64 {
@@ -14,19 +16,8 @@ pub(crate) fn now() -> i64 {
 /// `seconds` since 1970 as `2026-07-28T09:30:00Z`. The Gregorian calendar is extended to all years.
 pub(crate) fn rfc3339(seconds: i64) -> String {
     let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-    // Howard Hinnant's civil_from_days: eras of 400 years that begin in March, so that the leap day comes last.
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let march_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * march_month + 2) / 5 + 1;
-    let month = if march_month < 10 {
-        march_month + 3
-    } else {
-        march_month - 9
-    };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    let date = Date::on(days);
+    let (year, month, day) = (date.year(), date.month(), date.day());
     let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }

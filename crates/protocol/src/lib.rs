@@ -5,6 +5,7 @@
 //! Whatever is not edited stays as it was sent, to the byte: unknown members, key order, the digits of numbers.
 
 pub mod ask;
+pub mod calendar;
 pub mod envelope;
 pub mod error;
 pub mod framing;

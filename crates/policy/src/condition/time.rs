@@ -5,6 +5,8 @@
 
 use std::fmt::Write;
 
+use gatepost_protocol::calendar::Date;
+
 pub(super) const SECOND: i128 = 1_000_000_000;
 const MINUTE: i128 = 60 * SECOND;
 const HOUR: i128 = 60 * MINUTE;
@@ -65,22 +67,21 @@ impl Getter {
     /// and of the year are counted from 0.
     pub(super) fn of_timestamp(self, nanos: i128, offset: i32) -> i64 {
         let local = nanos + i128::from(offset) * MINUTE;
-        let (days, within) = (local.div_euclid(DAY), local.rem_euclid(DAY));
-        let (year, month, day) = civil(days);
-        let number = match self {
-            Self::FullYear => year,
-            Self::Month => month - 1,
-            Self::Date => day,
-            Self::DayOfMonth => day - 1,
+        let (days, within) = (clamped(local.div_euclid(DAY)), local.rem_euclid(DAY));
+        let date = Date::on(days);
+        match self {
+            Self::FullYear => date.year(),
+            Self::Month => date.month() - 1,
+            Self::Date => date.day(),
+            Self::DayOfMonth => date.day() - 1,
             // 1970-01-01 was a Thursday.
-            Self::DayOfWeek => (days + 4).rem_euclid(7),
-            Self::DayOfYear => days - days_from_civil(year, 1, 1),
-            Self::Hours => within / HOUR,
-            Self::Minutes => within / MINUTE % 60,
-            Self::Seconds => within / SECOND % 60,
-            Self::Milliseconds => within / 1_000_000 % 1000,
-        };
-        clamped(number)
+            Self::DayOfWeek => (days.rem_euclid(7) + 4) % 7,
+            Self::DayOfYear => date.days_into_year(),
+            Self::Hours => clamped(within / HOUR),
+            Self::Minutes => clamped(within / MINUTE % 60),
+            Self::Seconds => clamped(within / SECOND % 60),
+            Self::Milliseconds => clamped(within / 1_000_000 % 1000),
+        }
     }
 
     /// Of a duration: the whole of it in that unit; its milliseconds are those beyond whole seconds.
@@ -145,13 +146,12 @@ pub(super) fn parse_timestamp(text: &str) -> Option<i128> {
         Some((second, fraction)) => (second, fraction_nanos(fraction)?),
     };
     let (hour, minute, second) = (two(hour)?, two(minute)?, two(second)?);
-    let days = days_from_civil(year.into(), month.into(), day.into());
-    let exists = civil(days) == (year.into(), month.into(), day.into());
-    if !exists || hour > 23 || minute > 59 || second > 59 {
+    if hour > 23 || minute > 59 || second > 59 {
         return None;
     }
+    let date = Date::new(year.into(), month.into(), day.into())?;
     let minutes = i128::from(hour * 60 + minute - east);
-    timestamp(days * DAY + minutes * MINUTE + i128::from(second) * SECOND + fraction)
+    timestamp(i128::from(date.days()) * DAY + minutes * MINUTE + i128::from(second) * SECOND + fraction)
 }
 
 /// Digits after the point of a second; those beyond nanoseconds are cut.
@@ -246,64 +246,9 @@ fn push_fraction(text: &mut String, nanos: i128) {
     }
 }
 
-/// Year, month and day of a day counted from 1970-01-01, in the Gregorian calendar.
-///
-/// The year is taken to begin in March, so that the leap day is its last; then months follow a pattern of 153 days in five.
-fn civil(days: i128) -> (i128, i128, i128) {
-    let shifted = days + 719_468;
-    let era = shifted.div_euclid(146_097);
-    let day_of_era = shifted.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * from_march + 2) / 5 + 1;
-    let month = if from_march < 10 {
-        from_march + 3
-    } else {
-        from_march - 9
-    };
-    let year = year_of_era + era * 400 + i128::from(month <= 2);
-    (year, month, day)
-}
-
-/// The inverse of [`civil`], for days that exist.
-fn days_from_civil(year: i128, month: i128, day: i128) -> i128 {
-    let year = year - i128::from(month <= 2);
-    let era = year.div_euclid(400);
-    let year_of_era = year.rem_euclid(400);
-    let from_march = if month > 2 { month - 3 } else { month + 9 };
-    let day_of_year = (153 * from_march + 2) / 5 + day - 1;
-    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
-    era * 146_097 + day_of_era - 719_468
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn days_and_dates_are_inverse() {
-        let (first, last) = (FIRST.div_euclid(DAY), LAST.div_euclid(DAY));
-        let mut expected = (1, 1, 1);
-        for days in first..=last {
-            assert_eq!(civil(days), expected);
-            assert_eq!(days_from_civil(expected.0, expected.1, expected.2), days);
-            let (year, month, day) = expected;
-            let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-            let longest = match month {
-                2 if leap => 29,
-                2 => 28,
-                4 | 6 | 9 | 11 => 30,
-                _ => 31,
-            };
-            expected = match (month, day) {
-                (12, 31) => (year + 1, 1, 1),
-                (_, day) if day == longest => (year, month + 1, 1),
-                _ => (year, month, day + 1),
-            };
-        }
-        assert_eq!(expected, (10_000, 1, 1));
-    }
 
     #[test]
     fn offsets_are_fixed() {
