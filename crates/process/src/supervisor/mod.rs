@@ -27,6 +27,10 @@ const ARGUMENT: &str = "__supervise";
 /// How long a tree has between TERM and KILL when nobody is left to say otherwise. With the time that KILL and its
 /// proof take on a busy machine, everything is gone well within two seconds of the gate's death.
 const ORPHAN_GRACE: Duration = Duration::from_millis(700);
+const _: () = assert!(
+    ORPHAN_GRACE.as_millis() <= 1_000,
+    "KILL leaves no time for its proof"
+);
 
 /// Whether this program came past [`supervisor_main_if_asked`].
 static HOOK_CALLED: AtomicBool = AtomicBool::new(false);
