@@ -8,7 +8,7 @@ use http::{HeaderValue, Method, StatusCode, header, uri::PathAndQuery};
 use rustls::RootCertStore;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt},
-    net::TcpListener,
+    net::{TcpListener, TcpSocket},
 };
 
 use super::*;
@@ -226,11 +226,12 @@ async fn a_connection_that_breaks_is_an_error_and_is_not_used_again() {
 
 #[tokio::test]
 async fn nobody_there_is_said_so() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url: Uri = format!("http://{}/", listener.local_addr().unwrap())
+    // Taken, so that nobody else is there, and not listening.
+    let taken = TcpSocket::new_v4().unwrap();
+    taken.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let url: Uri = format!("http://{}/", taken.local_addr().unwrap())
         .parse()
         .unwrap();
-    drop(listener);
     let client = HttpClient::new(&url, &trusting(RootCertStore::empty()).unwrap()).unwrap();
     let error = text(&client).await.unwrap_err();
     assert!(

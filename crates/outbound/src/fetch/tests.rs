@@ -1,6 +1,6 @@
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpListener,
+    net::{TcpListener, TcpSocket},
 };
 
 use super::*;
@@ -24,11 +24,17 @@ async fn server(answer: impl Into<Vec<u8>>, held: bool) -> (String, tokio::task:
 }
 
 async fn error(answer: impl Into<Vec<u8>>, held: bool) -> FetchError {
+    error_within(Duration::from_secs(60), answer, held).await
+}
+
+/// What comes of a server that says no more than that, however long it is waited for.
+async fn silence(answer: impl Into<Vec<u8>>) -> FetchError {
+    error_within(Duration::from_millis(300), answer, true).await
+}
+
+async fn error_within(within: Duration, answer: impl Into<Vec<u8>>, held: bool) -> FetchError {
     let (url, _serving) = server(answer, held).await;
-    let ask = Ask::get(&url)
-        .unwrap()
-        .at_most(10)
-        .within(Duration::from_millis(300));
+    let ask = Ask::get(&url).unwrap().at_most(10).within(within);
     let error = fetch(ask).await.unwrap_err();
     assert!(!error.to_string().contains("secret"), "{error}");
     assert!(error.to_string().contains("http://127.0.0.1:"), "{error}");
@@ -91,8 +97,8 @@ async fn what_is_asked_has_bounds() {
     let endless = "HTTP/1.1 200 OK\r\n\r\n01234567890123456789";
     assert!(matches!(error(endless, true).await, FetchError::TooLong { .. }));
     let slow = "HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nab";
-    assert!(matches!(error(slow, true).await, FetchError::TooSlow { .. }));
-    assert!(matches!(error("", true).await, FetchError::TooSlow { .. }));
+    assert!(matches!(silence(slow).await, FetchError::TooSlow { .. }));
+    assert!(matches!(silence("").await, FetchError::TooSlow { .. }));
     assert!(matches!(error("", false).await, FetchError::Broken { .. }));
     assert!(matches!(
         error("SSH-2.0\r\n", false).await,
@@ -108,9 +114,10 @@ async fn what_is_asked_has_bounds() {
 
 #[tokio::test]
 async fn nobody_there_is_said_so() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/", listener.local_addr().unwrap());
-    drop(listener);
+    // Taken, so that nobody else is there, and not listening.
+    let taken = TcpSocket::new_v4().unwrap();
+    taken.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let url = format!("http://{}/", taken.local_addr().unwrap());
     let error = fetch(Ask::get(&url).unwrap()).await.unwrap_err();
     assert!(matches!(error, FetchError::Unreachable { .. }), "{error}");
 }
