@@ -173,7 +173,9 @@ fn what_was_acknowledged_survives_kill_9() {
 
     let mut intents = HashSet::new();
     let mut outcomes = HashSet::new();
-    for round in 0..rounds {
+    // On a slow machine the lives may be too short for a single call; then there are more of them.
+    let mut round = 0;
+    while round < rounds || outcomes.is_empty() {
         seed = seed
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1_442_695_040_888_963_407);
@@ -189,6 +191,7 @@ fn what_was_acknowledged_survives_kill_9() {
         if round % 2 == 1 {
             command.env(SYNC, "1");
         }
+        round += 1;
         let mut child = command.spawn().unwrap();
         let mut said = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
@@ -213,7 +216,6 @@ fn what_was_acknowledged_survives_kill_9() {
             }
         }
     }
-    assert!(!outcomes.is_empty(), "nobody lived long enough");
 
     // One that is not killed: it takes up what the others left, and the sink gets the rest.
     let settings = Settings::plain(folder.path());
