@@ -66,6 +66,10 @@ impl Rig {
         let endpoint = gate.endpoint("s").unwrap();
         let asker = crate::upstream::Asker::plain(&gate.governance.local);
         endpoint.catalog.settled(&endpoint.name, asker).await;
+        // A list is not waited for longer than a client would like; a test has time.
+        while !endpoint.catalog.report().servers[0].known {
+            tokio::task::yield_now().await;
+        }
         Self {
             gate,
             heard,

@@ -276,11 +276,10 @@ impl Table {
         }
         // Only the store wants to know whose it is.
         let holder = match &one.entry.measure {
-            Measure::Day { .. } => subject.holder(one.entry.per),
-            Measure::Rate(_) | Measure::Concurrency(_) => None,
+            Measure::Day { .. } => subject.holder(one.entry.per).unwrap_or_default(),
+            Measure::Rate(_) | Measure::Concurrency(_) => Holder::new(),
         };
-        let holder = holder.as_ref().map(Holder::bytes).unwrap_or_default();
-        shard.insert(one.key, one.index, one.entry, holder, now)
+        shard.insert(one.key, one.index, one.entry, &holder, now)
     }
 
     /// How many counters there are.

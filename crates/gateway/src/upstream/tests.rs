@@ -148,8 +148,31 @@ impl Backend {
         self.seen.lock().unwrap().iter().map(Seen::method).collect()
     }
 
+    /// Waits for the end of what is under way while the server says nothing to its call number `calls`: all the time that somebody
+    /// may be patient for passes at once.
+    async fn without_patience<T>(&self, calls: usize, under_way: impl Future<Output = T>) -> T {
+        let passing = async {
+            while self.seen("tools/call").len() < calls {
+                tokio::task::yield_now().await;
+            }
+            loop {
+                // What has been said is heard first.
+                for _ in 0..100 {
+                    tokio::task::yield_now().await;
+                }
+                tokio::time::pause();
+                tokio::time::advance(Duration::from_secs(61)).await;
+                tokio::time::resume();
+            }
+        };
+        tokio::select! {
+            done = under_way => done,
+            () = passing => unreachable!("it never ends"),
+        }
+    }
+
     fn server(&self, more: &str) -> Arc<Server> {
-        server(&format!("{{ url: {}, timeout: 5s{more} }}", self.url), None)
+        server(&format!("{{ url: {}, timeout: 60s{more} }}", self.url), None)
     }
 }
 
@@ -590,8 +613,9 @@ async fn silence_and_redirects_are_named() {
         })
     })
     .await;
-    let server = server(&format!("{{ url: {}, timeout: 300ms }}", backend.url), None);
-    let slow = Caller::legacy(r#"{"arguments":{"slow":1}}"#).text(&server).await;
+    let server = backend.server("");
+    let slow = Caller::legacy(r#"{"arguments":{"slow":1}}"#);
+    let slow = backend.without_patience(1, slow.text(&server)).await;
     assert!(matches!(cause(slow), Cause::Timeout(_)));
     let moved = cause(Caller::legacy("{}").text(&server).await);
     assert!(moved.to_string().contains("http://elsewhere/"), "{moved}");
@@ -1032,7 +1056,7 @@ impl Module for Counting {
 fn counting() -> (Arc<Server>, Counting) {
     let module = Counting::default();
     let server = server(
-        "{ module: calculator, timeout: 5s, pool: { max: 2 } }",
+        "{ module: calculator, timeout: 60s, pool: { max: 2 } }",
         Some(Arc::new(module.clone())),
     );
     (server, module)
@@ -1114,7 +1138,7 @@ async fn a_program_that_the_probe_kills_is_started_again_and_remembered() {
     let folder = tempfile::tempdir().unwrap();
     let count = folder.path().join("starts");
     let yaml = format!(
-        "{{ command: /bin/sh, args: [-c, {}, {}], timeout: 10s }}",
+        "{{ command: /bin/sh, args: [-c, {}, {}], timeout: 60s }}",
         serde_json::to_string(PROBE_KILLS).unwrap(),
         serde_json::to_string(&count).unwrap()
     );
@@ -1145,7 +1169,7 @@ echo "{\"jsonrpc\":\"2.0\",\"id\":$id,\"result\":{\"protocolVersion\":\"2025-11-
 read -r initialized; read -r call; echo boom >&2; exit 7
 "#;
     let yaml = format!(
-        "{{ command: /bin/sh, args: [-c, {}], era: legacy, timeout: 10s }}",
+        "{{ command: /bin/sh, args: [-c, {}], era: legacy, timeout: 60s }}",
         serde_json::to_string(script).unwrap()
     );
     let server = server(&yaml, None);

@@ -66,11 +66,25 @@ impl Stage {
     }
 
     /// Asks on the GET stream of the session that call number `at` is on.
-    fn ask_beside(&self, at: usize) {
+    async fn ask_beside(&self, at: usize) {
+        self.say_beside(at, ASK).await;
+    }
+
+    /// Says something there, once it is open: a call does not wait for it for long.
+    async fn say_beside(&self, at: usize, message: &str) {
         let session = self.calls.lock().unwrap()[at].0.0.clone();
-        let beside = self.beside.lock().unwrap();
-        let (_, stream) = beside.iter().find(|(whose, _)| *whose == session).unwrap();
-        stream.send(event(ASK)).unwrap();
+        loop {
+            if let Some((_, stream)) = self
+                .beside
+                .lock()
+                .unwrap()
+                .iter()
+                .find(|(whose, _)| *whose == session)
+            {
+                return stream.send(event(message)).unwrap();
+            }
+            tokio::task::yield_now().await;
+        }
     }
 
     /// Says something on the stream of call number `at`.
@@ -136,7 +150,7 @@ async fn a_question_without_a_call_is_for_the_next_one() {
     stage.finish(0);
     over(&mut first).await;
     drop(first);
-    stage.ask_beside(0);
+    stage.ask_beside(0).await;
     let mut second = streaming(caller.call(&server).await.unwrap());
     asked(&mut second).await;
     second.reply(Bytes::from_static(ROOTS.as_bytes())).await.unwrap();
@@ -157,7 +171,7 @@ async fn a_question_that_a_call_leaves_unanswered_is_for_the_next_one() {
     let server = stage.backend.server("");
     let caller = Caller::asking();
     let mut first = stage.begin(&caller, &server).await;
-    stage.ask_beside(0);
+    stage.ask_beside(0).await;
     let question = question(&mut first).await;
     stage.finish(0);
     over(&mut first).await;
@@ -195,7 +209,7 @@ async fn a_question_after_an_abandoned_call_is_nobodys() {
     let first = stage.begin(&caller, &server).await;
     let _second = stage.begin(&caller, &server).await;
     drop(first);
-    stage.ask_beside(1);
+    stage.ask_beside(1).await;
     let refused = stage.answered(0).await;
     assert!(refused.contains("-32603"), "{refused}");
 }
@@ -208,7 +222,7 @@ async fn a_server_that_asks_beside_its_calls_has_one_call_on_each_session() {
     let caller = Caller::asking();
     let mut first = stage.begin(&caller, &server).await;
     let mut second = stage.begin(&caller, &server).await;
-    stage.ask_beside(1);
+    stage.ask_beside(1).await;
     let refused = stage.answered(0).await;
     assert!(
         refused.starts_with(r#"{"jsonrpc":"2.0","id":"q","error":{"code":-32603"#),
@@ -219,13 +233,13 @@ async fn a_server_that_asks_beside_its_calls_has_one_call_on_each_session() {
     drop(first);
     let waiting = tokio::time::timeout(Duration::from_millis(50), caller.call(&server)).await;
     assert!(waiting.is_err(), "the session is not shared any more");
-    stage.ask_beside(1);
+    stage.ask_beside(1).await;
     asked(&mut second).await;
     stage.finish(1);
     over(&mut second).await;
     drop(second);
     let mut third = stage.begin(&caller, &server).await;
-    stage.ask_beside(2);
+    stage.ask_beside(2).await;
     asked(&mut third).await;
     // The client gives up: whatever the server does now must not be taken for the next call's.
     drop(third);
@@ -294,7 +308,7 @@ async fn a_client_with_a_session_of_its_own_is_asked_on_its_own_stream_outside_c
         });
         let clients: Arc<dyn Clients> = Arc::<Listener>::clone(&listener);
         let yaml = format!(
-            "{{ url: {}, timeout: 5s, isolation: session }}",
+            "{{ url: {}, timeout: 60s, isolation: session }}",
             stage.backend.url
         );
         let server = server_for(&yaml, None, 1 << 20, Some(clients));
@@ -305,14 +319,14 @@ async fn a_client_with_a_session_of_its_own_is_asked_on_its_own_stream_outside_c
         let mut first = stage.begin(&caller, &server).await;
         let mut second = stage.begin(&caller, &server).await;
         // All calls are this client's, so any of them may carry it.
-        stage.ask_beside(0);
+        stage.ask_beside(0).await;
         asked(&mut second).await;
         stage.finish(0);
         over(&mut first).await;
         stage.finish(1);
         over(&mut second).await;
         drop((first, second));
-        stage.ask_beside(0);
+        stage.ask_beside(0).await;
         match expected {
             Some(expected) => {
                 let got = stage.answered(0).await;
@@ -422,7 +436,7 @@ async fn a_client_is_asked_nothing_outside_calls_that_it_did_not_declare() {
     });
     let clients: Arc<dyn Clients> = Arc::<Listener>::clone(&listener);
     let yaml = format!(
-        "{{ url: {}, timeout: 5s, isolation: session }}",
+        "{{ url: {}, timeout: 60s, isolation: session }}",
         stage.backend.url
     );
     let server = server_for(&yaml, None, 1 << 20, Some(clients));
@@ -439,15 +453,7 @@ async fn a_client_is_asked_nothing_outside_calls_that_it_did_not_declare() {
         .enumerate()
     {
         let form = format!(r#"{{"jsonrpc":"2.0","id":"e","method":"elicitation/create","params":{params}}}"#);
-        stage
-            .beside
-            .lock()
-            .unwrap()
-            .last()
-            .unwrap()
-            .1
-            .send(event(&form))
-            .unwrap();
+        stage.say_beside(0, &form).await;
         let refused = stage.answered(number).await;
         assert!(refused.contains(code), "{refused}");
     }
@@ -467,15 +473,19 @@ async fn a_server_that_is_silent_too_long_is_told_that_nobody_waits() {
             _ => legacy(&sessions, seen, |_| stream.lock().unwrap().take().unwrap()),
         })
         .await;
-        let server = server(&format!("{{ url: {}, timeout: 200ms }}", backend.url), None);
+        let server = backend.server("");
         let failed = if begun {
             let progress = r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{}}"#;
             feeder.send(event(progress)).unwrap();
             let mut events = streaming(caller.call(&server).await.unwrap());
             assert!(matches!(events.next().await.unwrap(), Message::Notification(_)));
-            events.next().await.unwrap_err()
+            backend.without_patience(1, events.next()).await.unwrap_err()
         } else {
-            caller.call(&server).await.err().unwrap()
+            backend
+                .without_patience(1, caller.call(&server))
+                .await
+                .err()
+                .unwrap()
         };
         assert!(matches!(failed.cause, Cause::Timeout(_)), "{failed}");
         let id = backend.seen("tools/call")[0].id();
@@ -502,7 +512,7 @@ async fn a_call_that_is_over_is_asked_nothing() {
     stage.finish(0);
     over(&mut first).await;
     first.retire();
-    stage.ask_beside(0);
+    stage.ask_beside(0).await;
     let mut second = streaming(caller.call(&server).await.unwrap());
     asked(&mut second).await;
     let sessions = stage.sessions();

@@ -55,7 +55,7 @@ fn grant(issuer: &Backend) -> Credential {
 }
 
 fn with(backend: &Backend, more: &str, credentials: Vec<Credential>) -> (Arc<Server>, Arc<Uses>) {
-    let yaml = format!("servers: {{ s: {{ url: {}, timeout: 5s{more} }} }}", backend.url);
+    let yaml = format!("servers: {{ s: {{ url: {}, timeout: 60s{more} }} }}", backend.url);
     let mut config: Config = yaml.parse().unwrap();
     config.servers[0].credentials = credentials;
     let uses = Arc::new(Uses::default());

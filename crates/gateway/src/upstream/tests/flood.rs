@@ -128,7 +128,7 @@ echo "{\"jsonrpc\":\"2.0\",\"id\":$id,\"result\":{}}"
 read -r more
 "#;
     let yaml = format!(
-        "{{ command: /bin/sh, args: [-c, {}], era: legacy, timeout: 20s }}",
+        "{{ command: /bin/sh, args: [-c, {}], era: legacy, timeout: 60s }}",
         serde_json::to_string(script).unwrap()
     );
     let server = server(&yaml, None);

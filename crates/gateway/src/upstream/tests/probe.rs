@@ -18,7 +18,7 @@ while read -r line; do
 done
 "#;
     let yaml = format!(
-        "{{ command: /bin/sh, args: [-c, {}], timeout: 10s }}",
+        "{{ command: /bin/sh, args: [-c, {}], timeout: 60s }}",
         serde_json::to_string(script).unwrap()
     );
     let server = server(&yaml, None);
@@ -60,7 +60,7 @@ impl Module for Upgraded {
 #[tokio::test]
 async fn a_connection_that_is_made_anew_is_asked_anew() {
     let module = Upgraded::default();
-    let server = server("{ module: calculator, timeout: 5s }", Some(Arc::new(module)));
+    let server = server("{ module: calculator, timeout: 60s }", Some(Arc::new(module)));
     let caller = Caller::legacy("{}");
     caller.text(&server).await.unwrap();
     assert_eq!(server.known().unwrap().era(), Era::Legacy);

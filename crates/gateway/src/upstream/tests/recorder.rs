@@ -26,7 +26,7 @@ impl Recorder {
     }
 
     pub(super) fn server(&self, more: &str) -> Arc<Server> {
-        let yaml = format!("{{ module: calculator, timeout: 5s, era: legacy{more} }}");
+        let yaml = format!("{{ module: calculator, timeout: 60s, era: legacy{more} }}");
         server(&yaml, Some(Arc::new(self.clone())))
     }
 
