@@ -454,8 +454,7 @@ impl Connector {
                 retry_safe: true,
                 ..transport(error)
             },
-            NoGreeting::Inconclusive(why) => self.refused(why.to_owned()),
-            NoGreeting::Refused(why) => self.refused(why),
+            NoGreeting::Inconclusive(why) | NoGreeting::Refused(why) => self.refused(why),
         }
     }
 

@@ -42,7 +42,7 @@ pub(crate) enum NoGreeting<E> {
     /// The transport failed.
     Transport(E),
     /// Nothing can be concluded; try again later.
-    Inconclusive(&'static str),
+    Inconclusive(String),
     /// It answered, but there is nothing in common.
     Refused(String),
 }
@@ -134,7 +134,9 @@ fn judge<T, E>(answer: &Answered<T>) -> Judged<E> {
         }
         ProbeVerdict::Legacy(version) | ProbeVerdict::InitializeAt(version) => Judged::Initialize(version),
         ProbeVerdict::TryInitialize => Judged::Initialize(Version::LATEST_LEGACY),
-        ProbeVerdict::Inconclusive(why) => Judged::Stop(NoGreeting::Inconclusive(why)),
+        ProbeVerdict::Inconclusive(why) => {
+            Judged::Stop(unclear(why, answer.status, answer.response.as_ref()))
+        }
         ProbeVerdict::NoCommon { theirs } => Judged::Stop(NoGreeting::Refused(format!(
             "it speaks {}, the gate speaks {}",
             theirs.join(", "),
@@ -171,11 +173,25 @@ pub(crate) fn initialized<T, E>(answer: Answered<T>) -> Result<Greeting<T>, NoGr
             Outcome::Error { .. } => Err(NoGreeting::Refused(description)),
         },
         (None, Some(status @ (400 | 404 | 405))) => Ok(Greeting::Unknown(status)),
-        (None, Some(401 | 403 | 407)) => Err(NoGreeting::Inconclusive("the server wants other credentials")),
-        (None, Some(408 | 429)) => Err(NoGreeting::Inconclusive("the server asks to come back later")),
-        (None, Some(500..)) => Err(NoGreeting::Inconclusive("the server failed")),
+        (None, Some(status @ (401 | 403 | 407))) => {
+            Err(unclear("the server wants other credentials", Some(status), None))
+        }
+        (None, Some(status @ (408 | 429))) => {
+            Err(unclear("the server asks to come back later", Some(status), None))
+        }
+        (None, Some(status @ 500..)) => Err(unclear("the server failed", Some(status), None)),
         (None, _) => Err(NoGreeting::Refused(description)),
     }
+}
+
+/// Nothing can be concluded, and the server's own words say best what its user can do about it.
+fn unclear<E>(why: &str, status: Option<u16>, response: Option<&Response>) -> NoGreeting<E> {
+    let words = response.and_then(Response::error_message);
+    NoGreeting::Inconclusive(match (status, words) {
+        (Some(status), Some(words)) => format!("{why} (HTTP {status}: {words:.500})"),
+        (Some(status), None) => format!("{why} (HTTP {status})"),
+        (None, _) => why.to_owned(),
+    })
 }
 
 fn described<T>(answer: &Answered<T>) -> String {

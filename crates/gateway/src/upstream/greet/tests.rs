@@ -125,6 +125,33 @@ async fn the_table_of_answers_over_http() {
     check(400, mismatch, silence(), "modern 2026-07-28").await;
 }
 
+/// Who reads that a server wants other credentials has to learn what is wrong with the ones there are.
+#[tokio::test]
+async fn a_refusal_is_told_in_the_servers_words() {
+    async fn check(status: u16, body: &str, expected: &str) {
+        let greeting = greet(
+            EraChoice::Auto,
+            Duration::from_secs(5),
+            || async { Ok::<_, &str>(answer(Some(status), body)) },
+            |_| async { Ok(answer(Some(500), "")) },
+        );
+        match greeting.await {
+            Err(NoGreeting::Inconclusive(why)) => assert_eq!(why, expected),
+            other => panic!("{other:?}"),
+        }
+    }
+    let refused = r#"{"jsonrpc":"2.0","error":{"code":-32600,"message":"the token has expired"}}"#;
+    check(
+        401,
+        refused,
+        "the server wants other credentials (HTTP 401: the token has expired)",
+    )
+    .await;
+    check(401, "", "the server wants other credentials (HTTP 401)").await;
+    check(429, "later", "the server asks to come back later (HTTP 429)").await;
+    check(404, "", "the server failed (HTTP 500)").await;
+}
+
 /// `eras.md` 1.2, the rows for an answer to `server/discover`; pipes have the message and no status.
 #[tokio::test(start_paused = true)]
 async fn every_row_of_the_probe_table() {
