@@ -336,7 +336,9 @@ impl Limits {
             }
             let known = made.iter().find(|(per, _)| *per == entry.per).copied();
             let (_, key) = known.unwrap_or_else(|| {
-                let key = subject.holder(entry.per).map(|holder| self.keyed.key(&holder));
+                let key = subject
+                    .holder(entry.per)
+                    .map(|holder| self.keyed.key(holder.bytes()));
                 made.push((entry.per, key));
                 (entry.per, key)
             });
@@ -377,7 +379,7 @@ impl Limits {
 
     fn key_of(&self, entry: &Entry, subject: Subject<'_>) -> Option<Key> {
         let holder = subject.holder(entry.per)?;
-        Some(self.keyed.key(&holder).of(entry.nonce))
+        Some(self.keyed.key(holder.bytes()).of(entry.nonce))
     }
 
     /// Days since 1970.

@@ -12,6 +12,7 @@ mod patterns;
 
 use std::borrow::Cow;
 
+use gatepost_protocol::json::escape_into;
 use names::Names;
 
 /// What stands in for a secret.
@@ -73,6 +74,9 @@ const ROUNDS: usize = 4;
 
 fn masked<'t>(text: &'t str, names: &Names) -> Cow<'t, str> {
     let mut now = Cow::Borrowed(text);
+    if patterns::is_plain(text.as_bytes()) {
+        return now;
+    }
     for _ in 0..ROUNDS {
         let mut next = String::new();
         let mut from = 0;
@@ -439,29 +443,6 @@ fn unescaped(inner: &str) -> Cow<'_, str> {
     }
     text.push_str(rest);
     Cow::Owned(text)
-}
-
-/// Appends `text` as the inside of a JSON string.
-fn escape_into(out: &mut Vec<u8>, text: &str) {
-    for byte in text.bytes() {
-        match byte {
-            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
-            b'\n' => out.extend_from_slice(b"\\n"),
-            b'\r' => out.extend_from_slice(b"\\r"),
-            b'\t' => out.extend_from_slice(b"\\t"),
-            0..0x20 => {
-                let digit = |nibble: u8| {
-                    if nibble < 10 {
-                        b'0' + nibble
-                    } else {
-                        b'a' + nibble - 10
-                    }
-                };
-                out.extend_from_slice(&[b'\\', b'u', b'0', b'0', digit(byte >> 4), digit(byte & 15)]);
-            }
-            byte => out.push(byte),
-        }
-    }
 }
 
 /// Where to cut a text of at most `longest` bytes: between words, so that no part of a word can look like something that the

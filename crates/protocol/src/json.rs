@@ -8,7 +8,7 @@ mod scan;
 mod text;
 
 pub use scan::{Strictness, validate};
-pub use text::{ObjectWriter, equals, quote, quote_into, text};
+pub use text::{ObjectWriter, equals, escape_into, quote, quote_into, text};
 
 pub(crate) use scan::{Envelope, Levels, bit, scan_envelope, set_bit, special};
 

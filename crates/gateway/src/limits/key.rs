@@ -7,7 +7,6 @@ use std::{
 
 use gatepost_config::Per;
 use gatepost_policy::{Action, Principal};
-use smallvec::SmallVec;
 
 /// Where a counter is found: a keyed hash of whose it is. Keys are made with random secrets of the process, so nobody can aim
 /// at somebody else's counter, and two of the few hundred thousand counters there can be never meet by chance.
@@ -50,8 +49,50 @@ impl Keyed {
     }
 }
 
-/// Whose counter it is: bytes that are equal exactly for equal holders. Long enough in place for what is usual.
-pub(super) type Holder = SmallVec<[u8; 256]>;
+/// Whose counter it is: bytes that are equal exactly for equal holders. What is usual has its place here; what is longer is
+/// all in `long`.
+#[derive(Debug)]
+pub(super) struct Holder {
+    place: [u8; 256],
+    length: usize,
+    long: Vec<u8>,
+}
+
+impl Holder {
+    /// Nobody yet.
+    pub(super) fn new() -> Self {
+        Self {
+            place: [0; 256],
+            length: 0,
+            long: Vec::new(),
+        }
+    }
+
+    #[inline]
+    fn add(&mut self, bytes: &[u8]) {
+        let end = self.length + bytes.len();
+        match self.place.get_mut(self.length..end) {
+            Some(room) if self.long.is_empty() => {
+                room.copy_from_slice(bytes);
+                self.length = end;
+            }
+            _ => {
+                if self.long.is_empty() {
+                    self.long.extend_from_slice(&self.place[..self.length]);
+                }
+                self.long.extend_from_slice(bytes);
+            }
+        }
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        if self.long.is_empty() {
+            &self.place[..self.length]
+        } else {
+            &self.long
+        }
+    }
+}
 
 /// Who makes a call, from where, to what; what is known of it at the point of asking.
 #[derive(Clone, Copy)]
@@ -72,8 +113,8 @@ impl Subject<'_> {
             let length = bytes.map_or(u32::MAX, |bytes| {
                 u32::try_from(bytes.len()).unwrap_or(u32::MAX - 1)
             });
-            holder.extend_from_slice(&length.to_le_bytes());
-            holder.extend_from_slice(bytes.unwrap_or_default());
+            holder.add(&length.to_le_bytes());
+            holder.add(bytes.unwrap_or_default());
         };
         if per != Per::Global {
             part(tenant.map(str::as_bytes));

@@ -276,10 +276,11 @@ impl Table {
         }
         // Only the store wants to know whose it is.
         let holder = match &one.entry.measure {
-            Measure::Day { .. } => subject.holder(one.entry.per).unwrap_or_default(),
-            Measure::Rate(_) | Measure::Concurrency(_) => Holder::new(),
+            Measure::Day { .. } => subject.holder(one.entry.per),
+            Measure::Rate(_) | Measure::Concurrency(_) => None,
         };
-        shard.insert(one.key, one.index, one.entry, &holder, now)
+        let holder = holder.as_ref().map(Holder::bytes).unwrap_or_default();
+        shard.insert(one.key, one.index, one.entry, holder, now)
     }
 
     /// How many counters there are.

@@ -3,6 +3,8 @@
 //! The last frame waits for the outcome to be written. An answer of one piece waits whole; of a stream of messages only the
 //! response waits, and of a large answer that passes in chunks only the last chunk.
 
+use std::sync::LazyLock;
+
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use gatepost_audit::{Digest, End, Log, OpenCall, Outcome, Unwritten};
@@ -11,7 +13,7 @@ use gatepost_protocol::{
     error::INTERNAL_ERROR,
     json::{self, Strictness},
 };
-use memchr::memmem;
+use memchr::memmem::Finder;
 
 use crate::{
     answer::{Answer, Messages},
@@ -281,7 +283,8 @@ impl ToolFailed {
 /// Whether a member `isError` is true somewhere. In a string the quotes would be escaped.
 fn says_failed(bytes: &[u8]) -> bool {
     const MEMBER: &[u8] = b"\"isError\"";
-    memmem::find_iter(bytes, MEMBER).any(|at| {
+    static FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(MEMBER));
+    FINDER.find_iter(bytes).any(|at| {
         let rest = bytes[at + MEMBER.len()..].trim_ascii_start();
         rest.strip_prefix(b":")
             .is_some_and(|value| value.trim_ascii_start().starts_with(b"true"))
@@ -290,8 +293,9 @@ fn says_failed(bytes: &[u8]) -> bool {
 
 /// How a call ended, by its complete response.
 fn end_of(message: &[u8]) -> End<'static> {
+    static ERROR: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"error\""));
     // Nearly every answer is a plain result, and that is seen without parsing it.
-    if memmem::find(message, b"\"error\"").is_none() && !says_failed(message) {
+    if ERROR.find(message).is_none() && !says_failed(message) {
         return End::Ok;
     }
     let Ok(Message::Response(response)) = Message::parse(Bytes::copy_from_slice(message), Strictness::Server)

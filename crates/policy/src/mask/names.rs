@@ -48,6 +48,10 @@ const COUNTS: [&str; 8] = [
     "inputtokens",
     "outputtokens",
 ];
+/// Which bytes any of [`WITHIN`] begins with.
+const FIRST: [bool; 256] = firsts(&WITHIN);
+/// Which bytes any of [`WHOLE`] begins with.
+const FIRST_WHOLE: [bool; 256] = firsts(&WHOLE);
 /// Longer names are compared up to here, in letters and digits.
 const LONGEST: usize = 96;
 
@@ -56,6 +60,16 @@ const LONGEST: usize = 96;
 pub(super) struct Names {
     within: Vec<Box<[u8]>>,
     whole: Vec<Box<[u8]>>,
+}
+
+const fn firsts<const N: usize>(names: &[&str; N]) -> [bool; 256] {
+    let mut first = [false; 256];
+    let mut at = 0;
+    while at < N {
+        first[names[at].as_bytes()[0] as usize] = true;
+        at += 1;
+    }
+    first
 }
 
 impl Names {
@@ -78,8 +92,16 @@ impl Names {
         let plain = Plain::of(name);
         let name = plain.text();
         let whole = |secret: &[u8]| name == secret || name.strip_suffix(b"s") == Some(secret);
-        WHOLE.iter().any(|secret| whole(secret.as_bytes()))
-            || WITHIN.iter().any(|secret| holds(name, secret.as_bytes()))
+        // Most names hold no letter that any of them begins with and what follows it.
+        let built_in = |(at, byte): (usize, &u8)| {
+            FIRST[usize::from(*byte)]
+                && name
+                    .get(at..)
+                    .is_some_and(|rest| WITHIN.iter().any(|secret| rest.starts_with(secret.as_bytes())))
+        };
+        name.first().is_some_and(|first| FIRST_WHOLE[usize::from(*first)])
+            && WHOLE.iter().any(|secret| whole(secret.as_bytes()))
+            || name.iter().enumerate().any(built_in)
             || self.whole.iter().any(|secret| whole(secret))
             || self.within.iter().any(|secret| holds(name, secret))
     }

@@ -68,6 +68,59 @@ const NAME: usize = 64;
 /// How a PEM block begins.
 const BEGIN: &[u8] = b"-----BEGIN ";
 
+/// Whether there is plainly no secret in `text`, at a glance: each byte is looked at once. It never says so of a text in which
+/// [`find`] finds one; of most texts that are a word or two it does, and few are more.
+pub(super) fn is_plain(text: &[u8]) -> bool {
+    let mut seen = 0;
+    let (mut word, mut longest, mut digits) = (0usize, 0usize, 0usize);
+    for &byte in text {
+        let kind = KIND[usize::from(byte)];
+        seen |= kind;
+        word = if kind & WORD == 0 { 0 } else { word + 1 };
+        longest = longest.max(word);
+        digits += usize::from(kind & DIGIT != 0);
+    }
+    // No mail address, no name with its value, no URL; no card; no key, nor the line a PEM block begins with.
+    seen & SIGN == 0 && digits < 13 && longest < 10
+        // What follows `Bearer` is longer, and `--password` has its dashes.
+        && (seen & BLANK == 0 || longest < 8 && seen & DASH == 0)
+}
+
+const WORD: u8 = 1;
+const DIGIT: u8 = 2;
+const BLANK: u8 = 4;
+const DASH: u8 = 8;
+/// What joins a name and its value, or the parts of an address.
+const SIGN: u8 = 16;
+/// What [`is_plain`] asks of each byte.
+const KIND: [u8; 256] = {
+    let mut kinds = [0; 256];
+    let mut byte = 0u8;
+    loop {
+        let mut kind = 0;
+        if is_word(byte) {
+            kind |= WORD;
+        }
+        if byte.is_ascii_digit() {
+            kind |= DIGIT;
+        }
+        if byte == b' ' || byte == b'\t' {
+            kind |= BLANK;
+        }
+        if byte == b'-' {
+            kind |= DASH;
+        }
+        if matches!(byte, b'@' | b'=' | b':') {
+            kind |= SIGN;
+        }
+        kinds[byte as usize] = kind;
+        if byte == u8::MAX {
+            break kinds;
+        }
+        byte += 1;
+    }
+};
+
 /// The first secret that begins at or behind `from`, which is 0 or where an earlier secret ended.
 pub(super) fn find(text: &[u8], from: usize, names: &Names) -> Option<Range<usize>> {
     let mut at = from;
@@ -374,7 +427,7 @@ fn pem_end(text: &[u8], at: usize) -> usize {
     end
 }
 
-fn is_word(byte: u8) -> bool {
+const fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'+' | b'/' | b'~' | b'%')
 }
 

@@ -267,6 +267,15 @@ proptest! {
         prop_assert!(!lower.contains("canary"), "{masked}");
     }
 
+    /// What is passed over at a glance holds nothing that a closer look would find.
+    #[test]
+    fn what_is_plain_holds_no_secret(text in prop_oneof![some_text(), "[ -~]{0,24}", "[a-c4-5=:@ \t-]{0,12}"]) {
+        if patterns::is_plain(text.as_bytes()) {
+            let names = Names::new(["colour"]);
+            prop_assert_eq!(patterns::find(text.as_bytes(), 0, &names), None);
+        }
+    }
+
     #[test]
     fn a_text_is_masked_once(text in some_text()) {
         let masked = Masker::default().text(&text).into_owned();

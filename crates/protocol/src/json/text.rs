@@ -32,17 +32,21 @@ pub fn equals(raw: &[u8], span: Span, wanted: &str) -> bool {
     }
     // No escape is shorter than what it stands for.
     if inner.len() == wanted.len() {
-        return inner == wanted.as_bytes() && !inner.contains(&b'\\');
+        return inner == wanted.as_bytes() && !has_escape(inner);
     }
     inner.len() > wanted.len()
-        && inner.contains(&b'\\')
+        && has_escape(inner)
         && decode(inner).is_some_and(|text| text == wanted.as_bytes())
+}
+
+fn has_escape(inner: &[u8]) -> bool {
+    memchr::memchr(b'\\', inner).is_some()
 }
 
 /// A key's bytes for comparing with other keys. Half a surrogate pair is kept apart from every other key.
 pub(super) fn key_bytes(raw: &[u8], span: Span) -> Cow<'_, [u8]> {
     let inner = inner(raw, span).unwrap_or_default();
-    if inner.contains(&b'\\') {
+    if has_escape(inner) {
         decode(inner).map_or(Cow::Borrowed(inner), Cow::Owned)
     } else {
         Cow::Borrowed(inner)
@@ -115,6 +119,12 @@ pub fn quote(text: &str) -> Vec<u8> {
 /// Appends `text` as a JSON string, quotes included.
 pub fn quote_into(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
+    escape_into(out, text);
+    out.push(b'"');
+}
+
+/// Appends `text` as the inside of a JSON string, between its quotes.
+pub fn escape_into(out: &mut Vec<u8>, text: &str) {
     let raw = text.as_bytes();
     let mut from = 0;
     loop {
@@ -134,7 +144,6 @@ pub fn quote_into(out: &mut Vec<u8>, text: &str) {
         }
         from = at + 1;
     }
-    out.push(b'"');
 }
 
 /// Writes one JSON object, member by member.
