@@ -15,7 +15,9 @@ use super::{
     failure::FailureCause,
     fuel::{Empty, Fuel},
     look::Items,
+    matching::Matcher,
     tally::{Outcomes, Tally},
+    time::Getter,
     value::{Blob, List, Map, Text, Value},
 };
 
@@ -106,30 +108,18 @@ impl<'a> Machine<'a> {
             }
             Node::Map(entries) => self.build(at, entries),
             Node::Select(of, field) => {
-                let of = self.known(of)?;
-                let Value::Map(map) = &of else {
-                    return Err(no_overload(at, ".", &of, None));
-                };
-                let found = self.lookup(at, map, field)?;
+                let found = self.field(at, ".", of, field)?;
                 found.ok_or_else(|| Stop::failed(at, FailureCause::NoKey(Some(field.clone()))))
             }
             Node::Has(of, field) => {
-                let of = self.known(of)?;
-                let Value::Map(map) = &of else {
-                    return Err(no_overload(at, "has", &of, None));
-                };
-                Ok(Value::Bool(self.lookup(at, map, field)?.is_some()))
+                let found = self.field(at, "has", of, field)?;
+                Ok(Value::Bool(found.is_some()))
             }
             Node::Index(parts) => {
                 let (of, index) = self.both(&parts[0], &parts[1])?;
                 self.index(at, &of, &index)
             }
-            Node::Not(of) => match self.eval(of) {
-                Ok(Value::Bool(value)) => Ok(Value::Bool(!value)),
-                Ok(other) => Err(no_overload(at, "!", &other, None)),
-                Err(Stop::Unknown(outcomes)) => Err(Stop::Unknown(outcomes.negated())),
-                Err(stop) => Err(stop),
-            },
+            Node::Not(of) => self.not(at, of),
             Node::Negate(of) => {
                 let of = self.known(of)?;
                 super::arithmetic::negate(at, &of)
@@ -152,24 +142,8 @@ impl<'a> Machine<'a> {
                 }
                 _ => Err(Stop::failed(at, FailureCause::NoElement)),
             },
-            Node::Matches(text, matcher) => match self.known(text)? {
-                Value::Text(text) => {
-                    self.fuel.steps(1 + matcher.cost(text.len()))?;
-                    Ok(Value::Bool(matcher.is_match(&text)))
-                }
-                other => Err(no_overload(at, "matches", &other, None)),
-            },
-            Node::Get(getter, of, offset) => {
-                let of = self.known(of)?;
-                let number = match of {
-                    Value::Timestamp(nanos) => Some(getter.of_timestamp(nanos, *offset)),
-                    Value::Duration(nanos) if *offset == 0 => getter.of_duration(nanos),
-                    _ => None,
-                };
-                number
-                    .map(Value::Int)
-                    .ok_or_else(|| no_overload(at, getter.name(), &of, None))
-            }
+            Node::Matches(text, matcher) => self.matches(at, text, matcher),
+            Node::Get(getter, of, offset) => self.get(at, *getter, of, *offset),
             Node::Fold(fold) => self.fold(at, fold),
         }
     }
@@ -187,6 +161,30 @@ impl<'a> Machine<'a> {
         match self.known(left) {
             Ok(left) => Ok((left, self.known(right)?)),
             Err(Stop::Unknown(_)) => Err(self.known(right).err().unwrap_or(UNKNOWN)),
+            Err(stop) => Err(stop),
+        }
+    }
+
+    /// What a map holds under `field`, if it holds it; `operation` is named if `of` is no map.
+    fn field(
+        &mut self,
+        at: u32,
+        operation: &'static str,
+        of: &'a Expr,
+        field: &str,
+    ) -> Result<Option<Value<'a>>, Stop> {
+        let of = self.known(of)?;
+        let Value::Map(map) = &of else {
+            return Err(no_overload(at, operation, &of, None));
+        };
+        self.lookup(at, map, field)
+    }
+
+    fn not(&mut self, at: u32, of: &'a Expr) -> Answer<'a> {
+        match self.eval(of) {
+            Ok(Value::Bool(value)) => Ok(Value::Bool(!value)),
+            Ok(other) => Err(no_overload(at, "!", &other, None)),
+            Err(Stop::Unknown(outcomes)) => Err(Stop::Unknown(outcomes.negated())),
             Err(stop) => Err(stop),
         }
     }
@@ -253,6 +251,29 @@ impl<'a> Machine<'a> {
             built.push((key, value));
         }
         Ok(Value::Map(Map::Built(built.into())))
+    }
+
+    fn matches(&mut self, at: u32, text: &'a Expr, matcher: &Matcher) -> Answer<'a> {
+        match self.known(text)? {
+            Value::Text(text) => {
+                self.fuel.steps(1 + matcher.cost(text.len()))?;
+                Ok(Value::Bool(matcher.is_match(&text)))
+            }
+            other => Err(no_overload(at, "matches", &other, None)),
+        }
+    }
+
+    /// A part of a timestamp, `offset` minutes east of UTC, or of a duration.
+    fn get(&mut self, at: u32, getter: Getter, of: &'a Expr, offset: i32) -> Answer<'a> {
+        let of = self.known(of)?;
+        let number = match of {
+            Value::Timestamp(nanos) => Some(getter.of_timestamp(nanos, offset)),
+            Value::Duration(nanos) if offset == 0 => getter.of_duration(nanos),
+            _ => None,
+        };
+        number
+            .map(Value::Int)
+            .ok_or_else(|| no_overload(at, getter.name(), &of, None))
     }
 
     fn fold(&mut self, at: u32, fold: &'a Fold) -> Answer<'a> {
