@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::{
-    Config, Listen, ListenError, Secret, View, advice,
+    Config, Listen, ListenError, Secret, Server, View, advice,
     expand::Environment,
     file::Root,
     listen,
@@ -32,17 +32,7 @@ pub(crate) fn config(
 ) -> Option<Config> {
     let all_servers: Vec<String> = root.servers.0.iter().map(|(name, ..)| name.clone()).collect();
     let passing_on = passing_on(&root.servers);
-    let (mut servers, mut disabled) = (Vec::new(), Vec::new());
-    for (name, form, place) in root.servers.0 {
-        name_is_usable(&name, &join("servers", &name), &place, findings);
-        let off = form.disabled;
-        let server = servers::server(name.clone(), form, &place, findings);
-        match server {
-            _ if off => disabled.push(name),
-            Some(server) => servers.push(server),
-            None => {}
-        }
-    }
+    let (servers, disabled) = servers(root.servers, findings);
     let places = advice::Places {
         listen: root.listen.place.clone(),
         identity: root.identity.as_ref().map(|identity| identity.place.clone()),
@@ -52,10 +42,10 @@ pub(crate) fn config(
     // What is wrong with the section has been said; what else would follow from it has not.
     let identified = places.identity.is_some() || findings.are_within("identity");
     let (listen, ops) = (root.listen, root.ops.map(|ops| ops.listen));
-    if !identified && !listen.value.is_private() {
+    if !identified {
         unreachable_for_others(&listen, "listen", ListenError::Public, findings);
     }
-    if let Some(ops) = ops.as_ref().filter(|ops| !ops.value.is_private()) {
+    if let Some(ops) = &ops {
         unreachable_for_others(ops, "ops.listen", ListenError::PublicOps, findings);
     }
     let public_url = root.http.public_url.as_ref();
@@ -118,6 +108,22 @@ pub(crate) fn config(
     Some(config)
 }
 
+/// The servers, and the names of those that are left out.
+fn servers(forms: Named<ServerForm>, findings: &mut Findings) -> (Vec<Server>, Vec<String>) {
+    let (mut servers, mut disabled) = (Vec::new(), Vec::new());
+    for (name, form, place) in forms.0 {
+        name_is_usable(&name, &join("servers", &name), &place, findings);
+        let off = form.disabled;
+        let server = servers::server(name.clone(), form, &place, findings);
+        match server {
+            _ if off => disabled.push(name),
+            Some(server) => servers.push(server),
+            None => {}
+        }
+    }
+    (servers, disabled)
+}
+
 /// The servers that callers' own tokens are passed on to, and where that stands.
 fn passing_on(servers: &Named<ServerForm>) -> Vec<(String, Place)> {
     let found = servers.0.iter().filter_map(|(name, form, _)| {
@@ -135,7 +141,9 @@ fn unreachable_for_others(
     error: ListenError,
     findings: &mut Findings,
 ) {
-    findings.problem(place, path, format!("`{value}` {error}"), listen::remedy(error));
+    if !value.is_private() {
+        findings.problem(place, path, format!("`{value}` {error}"), listen::remedy(error));
+    }
 }
 
 /// Without an identity the only caller may do everything: roles that look like protection would be none.

@@ -87,58 +87,13 @@ pub(crate) fn server(
     findings: &mut Findings,
 ) -> Option<Server> {
     let path = join("servers", &name);
-    let effects =
-        form.effects
-            .0
-            .into_iter()
-            .filter_map(|(pattern, effect, place)| match Pattern::new(&pattern) {
-                Ok(pattern) => Some((pattern, effect)),
-                Err(error) => {
-                    findings.problem(
-                        &place,
-                        &join(&join(&path, "effects"), &pattern),
-                        error.to_string(),
-                        "",
-                    );
-                    None
-                }
-            });
     let effects = EffectRules {
-        declared: effects.collect(),
+        declared: effects(&form.effects, &join(&path, "effects"), findings),
         // What a module says of itself is part of this program.
         trust_annotations: form.trust_annotations.unwrap_or(form.module.is_some()),
     };
-
-    let kinds = [
-        ("module", form.module.is_some()),
-        ("command", form.command.is_some()),
-        ("url", form.url.is_some()),
-    ];
-    let given: Vec<&str> = kinds
-        .iter()
-        .filter(|(_, is)| *is)
-        .map(|(name, _)| *name)
-        .collect();
-    let [kind] = given[..] else {
-        let kinds: Vec<&str> = kinds.iter().map(|(name, _)| *name).collect();
-        not_exactly_one(&given, &kinds, place, &path, findings);
-        return None;
-    };
-    let strays = [
-        ("options", "module", form.options.is_some()),
-        ("args", "command", form.args.is_some()),
-        ("env", "command", form.env.is_some()),
-        ("cwd", "command", form.cwd.is_some()),
-        ("transport", "url", form.transport.is_some()),
-        ("headers", "url", form.headers.is_some()),
-        ("credentials", "url", form.credentials.is_some()),
-    ];
-    for (key, belongs_to, is_given) in strays {
-        if is_given && belongs_to != kind {
-            let message = format!("belongs to a server with `{belongs_to}`, and this one has `{kind}`");
-            findings.problem(place, &join(&path, key), message, "remove it");
-        }
-    }
+    let kind = kind(&form, place, &path, findings)?;
+    strays(kind, &form, place, &path, findings);
     let mut presented = Vec::new();
     let transport = transport(kind, form.transport, form.r#type, &path, place, findings);
     let kind = match (form.module, form.command, form.url) {
@@ -193,6 +148,57 @@ pub(crate) fn server(
         effects,
         credentials: presented,
     })
+}
+
+/// What the server's tools do.
+fn effects(given: &Named<Effect>, path: &str, findings: &mut Findings) -> Vec<(Pattern, Effect)> {
+    let mut effects = Vec::with_capacity(given.0.len());
+    for (pattern, effect, place) in &given.0 {
+        match Pattern::new(pattern) {
+            Ok(pattern) => effects.push((pattern, *effect)),
+            Err(error) => findings.problem(place, &join(path, pattern), error.to_string(), ""),
+        }
+    }
+    effects
+}
+
+/// The key that says what the server is.
+fn kind(form: &ServerForm, place: &Place, path: &str, findings: &mut Findings) -> Option<&'static str> {
+    let kinds = [
+        ("module", form.module.is_some()),
+        ("command", form.command.is_some()),
+        ("url", form.url.is_some()),
+    ];
+    let given: Vec<&str> = kinds
+        .iter()
+        .filter(|(_, is)| *is)
+        .map(|(name, _)| *name)
+        .collect();
+    let [kind] = given[..] else {
+        let kinds: Vec<&str> = kinds.iter().map(|(name, _)| *name).collect();
+        not_exactly_one(&given, &kinds, place, path, findings);
+        return None;
+    };
+    Some(kind)
+}
+
+/// Reports keys that belong to a server of another kind.
+fn strays(kind: &str, form: &ServerForm, place: &Place, path: &str, findings: &mut Findings) {
+    let keys = [
+        ("options", "module", form.options.is_some()),
+        ("args", "command", form.args.is_some()),
+        ("env", "command", form.env.is_some()),
+        ("cwd", "command", form.cwd.is_some()),
+        ("transport", "url", form.transport.is_some()),
+        ("headers", "url", form.headers.is_some()),
+        ("credentials", "url", form.credentials.is_some()),
+    ];
+    for (key, belongs_to, is_given) in keys {
+        if is_given && belongs_to != kind {
+            let message = format!("belongs to a server with `{belongs_to}`, and this one has `{kind}`");
+            findings.problem(place, &join(path, key), message, "remove it");
+        }
+    }
 }
 
 /// Brings `transport` and the clients' `type` together.
