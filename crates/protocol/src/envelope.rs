@@ -12,8 +12,10 @@ use crate::json::{self, JsonError, Members, Span, Strictness};
 use crate::method::Method;
 use crate::rewrite::{RequestRewrite, ResponseRewrite};
 
+mod classify;
 mod id;
 
+use classify::classify;
 pub use id::{Id, RawId};
 
 /// One JSON-RPC message.
@@ -331,142 +333,6 @@ impl Message {
 
 fn valid_id(raw: &[u8], root: &Members) -> Option<Span> {
     root.get(raw, "id").filter(|span| id::is_valid(span.of(raw)))
-}
-
-fn classify(raw: Bytes, found: json::Envelope, strictness: Strictness) -> Result<Message, ParseError> {
-    let json::Envelope { root, body, meta, .. } = found;
-    let Some(root) = root else {
-        return Err(ParseError {
-            reason: Invalid::Envelope("it must be an object"),
-            id: None,
-        });
-    };
-    let refuse = |why: &'static str| ParseError {
-        reason: Invalid::Envelope(why),
-        id: valid_id(&raw, &root).map(|span| raw.slice_ref(span.of(&raw))),
-    };
-    let [mut version, mut id, mut method, mut params, mut result, mut error] = [None; 6];
-    for member in &root {
-        let slot = match member.key.of(&raw) {
-            b"\"jsonrpc\"" => &mut version,
-            b"\"id\"" => &mut id,
-            b"\"method\"" => &mut method,
-            b"\"params\"" => &mut params,
-            b"\"result\"" => &mut result,
-            b"\"error\"" => &mut error,
-            key if !key.contains(&b'\\') => continue,
-            _ => match json::text(&raw, member.key).as_deref() {
-                Some("jsonrpc") => &mut version,
-                Some("id") => &mut id,
-                Some("method") => &mut method,
-                Some("params") => &mut params,
-                Some("result") => &mut result,
-                Some("error") => &mut error,
-                _ => continue,
-            },
-        };
-        *slot = Some(member.value);
-    }
-    if !version.is_some_and(|span| json::equals(&raw, span, "2.0")) {
-        return Err(refuse("`jsonrpc` must be \"2.0\""));
-    }
-    let is_null = |span: Span| span.of(&raw) == b"null";
-    // The scanner keeps one body; it is the wanted one unless a message holds several, which is sorted out here.
-    let members_at = |span: Span| match body {
-        Some(members) if members.span() == span => Some((members, meta)),
-        _ => json::object(&raw, span).ok().map(|members| {
-            let inner = members
-                .get(&raw, "_meta")
-                .and_then(|span| json::object(&raw, span).ok());
-            (members, inner)
-        }),
-    };
-
-    let Some(method) = method else {
-        let (body, outcome) = match (result, error) {
-            (Some(result), None) => (members_at(result), Outcome::Result(result)),
-            // Some servers send both members, one of them null.
-            (Some(result), Some(error)) if strictness == Strictness::Server && is_null(error) => {
-                (members_at(result), Outcome::Result(result))
-            }
-            (result, Some(error))
-                if result.is_none() || strictness == Strictness::Server && result.is_some_and(is_null) =>
-            {
-                let Some((members, _)) = members_at(error) else {
-                    return Err(refuse("`error` must be an object"));
-                };
-                let code = members.get(&raw, "code").and_then(|span| integer(span.of(&raw)));
-                if code.is_none() && strictness == Strictness::Edge {
-                    return Err(refuse("`error.code` must be an integer"));
-                }
-                let outcome = Outcome::Error {
-                    span: error,
-                    code: code.unwrap_or(crate::error::INTERNAL_ERROR),
-                    message: members.get(&raw, "message").unwrap_or_default(),
-                    data: members.get(&raw, "data"),
-                };
-                (None, outcome)
-            }
-            (Some(_), Some(_)) => return Err(refuse("it has both `result` and `error`")),
-            _ => return Err(refuse("it has neither `method` nor `result` nor `error`")),
-        };
-        let id = id.filter(|span| !is_null(*span));
-        if id.is_some_and(|span| !id::is_valid(span.of(&raw))) {
-            return Err(refuse("`id` must be a string or an integer"));
-        }
-        if id.is_none() && matches!(outcome, Outcome::Result(_)) {
-            return Err(refuse("a result must have an `id`"));
-        }
-        let (body, meta) = body.map_or((None, None), |(members, meta)| (Some(members), meta));
-        return Ok(Message::Response(Response {
-            raw,
-            root,
-            id,
-            outcome,
-            body,
-            meta,
-        }));
-    };
-
-    if result.is_some() || error.is_some() {
-        return Err(refuse("it has `method` and also `result` or `error`"));
-    }
-    // The id comes first: an error about anything else can then echo it.
-    if id.is_some_and(|span| !id::is_valid(span.of(&raw))) {
-        return Err(refuse("`id` must be a string or an integer"));
-    }
-    let method = match method.of(&raw) {
-        [b'"', inner @ .., b'"'] if !inner.contains(&b'\\') => {
-            MethodText::InPlace(Span::new(method.start() + 1, method.end() - 1))
-        }
-        _ => match json::text(&raw, method) {
-            Some(text) => MethodText::Decoded(text.into()),
-            None => return Err(refuse("`method` must be a string")),
-        },
-    };
-    let (params, meta) = match params {
-        None => (None, None),
-        Some(span) if strictness == Strictness::Server && is_null(span) => (None, None),
-        Some(span) => match members_at(span) {
-            Some((members, meta)) => (Some(members), meta),
-            None => return Err(refuse("`params` must be an object")),
-        },
-    };
-    let inner = Invocation {
-        raw,
-        root,
-        method,
-        params,
-        meta,
-    };
-    Ok(match id {
-        Some(id) => Message::Request(Request { inner, id }),
-        None => Message::Notification(Notification { inner }),
-    })
-}
-
-fn integer(raw: &[u8]) -> Option<i64> {
-    std::str::from_utf8(raw).ok()?.parse().ok()
 }
 
 /// A JSON array of messages, which sessions at 2025-03-26 must accept (2025-03-26 basic/index, Batching).
