@@ -17,6 +17,7 @@
 
 mod client;
 mod events;
+mod nobody;
 mod post;
 mod puppet;
 mod stage;
@@ -37,13 +38,15 @@ use tokio::task::JoinSet;
 
 pub use self::client::{Client, Era};
 pub use self::events::{Event, Events};
+pub use self::nobody::Nobody;
 pub use self::post::{Answer, Connection, Post, Reply};
 pub use self::puppet::{Puppet, Turn, Writer};
 pub use self::stage::{Heard, Line, Part, Stage};
 pub use http::Method;
 
-/// The longest that a test waits for anything. Only a broken test or a broken gate takes so long.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+/// The longest that a test waits for anything. Only a broken test or a broken gate takes so long, also where many tests and
+/// compilers share few cores.
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running gate. Dropping it kills it, and whatever shares its process group.
 #[derive(Debug)]
@@ -122,7 +125,9 @@ impl Gate {
             _reading: reading,
         };
         eventually("the gate is ready", async || {
-            Post::get("/readyz").send(gate.address).await.status == 200
+            // A gate with little patience may close the connection first.
+            let answer = Post::get("/readyz").try_send(gate.address).await;
+            answer.is_ok_and(|answer| answer.status == 200)
         })
         .await;
         Ok(gate)

@@ -128,7 +128,10 @@ impl Crowd {
         let (address, kept, telling) = (self.address, end.kept.clone(), self.telling.clone());
         self.reading.spawn(async move {
             match kept {
-                None => read(post.send(address).await, place, &telling).await,
+                None => {
+                    let reply = post.send_whenever(address).await.expect("an answer");
+                    read(reply, place, &telling).await;
+                }
                 Some(kept) => over(&kept, &post, address, place, &telling).await,
             }
             _ = telling.send(Came::End(place));
@@ -161,7 +164,9 @@ impl Crowd {
 /// The next message of a stream.
 async fn next(events: &mut Events) -> Option<Value> {
     loop {
-        let event = events.next().await?;
+        // Nothing may come for as long as the play lasts, and a busy machine takes its time; the play notices if nothing
+        // happens any more.
+        let event = events.next_whenever().await?;
         // One that only gives an id is empty.
         if !event.data.is_empty() {
             return Some(event.json());

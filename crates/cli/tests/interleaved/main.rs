@@ -11,8 +11,9 @@ mod crowd;
 mod plan;
 mod play;
 
-use gatepost_testkit::gate::{Era, Gate, Stage, eventually};
+use gatepost_testkit::gate::{Era, Gate, PATIENCE, Stage, eventually};
 use serde_json::json;
+use tokio::time::timeout;
 
 use crate::crowd::Crowd;
 use crate::plan::{Person, Script, Server};
@@ -90,6 +91,8 @@ async fn play(seed: u64, slack: usize, clients: usize, calls: usize) {
         // A client's own session is never given up for another's.
         let most = if server.own { POOL + clients } else { POOL };
         entry["pool"] = json!({ "max": most });
+        // A call may be left alone for as long as the play lasts.
+        entry["timeout"] = "10m".into();
         if server.own {
             entry["isolation"] = "session".into();
         }
@@ -116,14 +119,24 @@ async fn play(seed: u64, slack: usize, clients: usize, calls: usize) {
         gate.health().await["in_flight"] == 0
     })
     .await;
+    // What the gate has given up it ends at the same time as it goes on.
+    let left_over = |play: &Play| {
+        SERVERS.iter().enumerate().find(|(number, server)| {
+            let open = play.lines.iter().filter(|(at, _)| at == number).count();
+            open > POOL + 1 && (!server.own || open > POOL + clients + 1)
+        })
+    };
     play.hear_what_is_there().await;
-    for (number, server) in SERVERS.iter().enumerate() {
-        let open = play.lines.iter().filter(|(at, _)| *at == number).count();
-        assert!(
-            open <= POOL + 1 || server.own && open <= POOL + clients + 1,
-            "seed {seed}: {open} sessions of {} are left: {:?}",
-            server.name,
-            play.lines
+    let settled = async {
+        while left_over(&play).is_some() {
+            play.hear_one().await;
+        }
+    };
+    if timeout(PATIENCE, settled).await.is_err() {
+        let (_, server) = left_over(&play).expect("what was waited for");
+        panic!(
+            "seed {seed}: sessions of {} are left: {:?}",
+            server.name, play.lines
         );
     }
     play.leave().await;

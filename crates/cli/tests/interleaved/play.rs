@@ -209,7 +209,7 @@ impl Play {
         self.crowd.leave().await;
     }
 
-    /// What a server hears at the end, of sessions that begin and end.
+    /// What has come by now.
     pub(crate) async fn hear_what_is_there(&mut self) {
         while tokio::time::timeout(Duration::ZERO, self.hear_one())
             .await

@@ -121,14 +121,21 @@ impl Post {
     ///
     /// Why there is none.
     pub async fn try_send(&self, address: SocketAddr) -> Result<Reply, String> {
-        let exchange = async {
-            let mut connection = Connection::open_from(self.from, address).await?;
-            let mut reply = connection.exchange(self).await?;
-            // They go together.
-            reply._connected = connection.connected;
-            Ok(reply)
-        };
-        within("an answer", exchange).await
+        within("an answer", self.send_whenever(address)).await
+    }
+
+    /// Sends it, and waits for the head of the answer however long that takes: for a call that may rightly wait all the time.
+    /// The test has a limit of its own.
+    ///
+    /// # Errors
+    ///
+    /// Why there is none.
+    pub async fn send_whenever(&self, address: SocketAddr) -> Result<Reply, String> {
+        let mut connection = Connection::open_from(self.from, address).await?;
+        let mut reply = connection.exchange(self).await?;
+        // They go together.
+        reply._connected = connection.connected;
+        Ok(reply)
     }
 
     fn request(&self, address: SocketAddr) -> Result<Request<Full<Bytes>>, String> {
@@ -247,8 +254,12 @@ impl Reply {
     ///
     /// When the body breaks off.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, String> {
+        within("more of the body", self.chunk_whenever()).await
+    }
+
+    pub(super) async fn chunk_whenever(&mut self) -> Result<Option<Bytes>, String> {
         loop {
-            match within("more of the body", self.body.frame()).await {
+            match self.body.frame().await {
                 None => return Ok(None),
                 Some(Err(error)) => return Err(error.to_string()),
                 Some(Ok(frame)) => {

@@ -102,6 +102,11 @@ impl Puppet {
         }
     }
 
+    /// Whether a call waits for its turn.
+    pub fn has_turn(&mut self) -> Option<Turn> {
+        self.turns.try_recv().ok()
+    }
+
     /// The next notification or response that it was sent.
     pub async fn heard(&mut self) -> Value {
         match within("a notification", self.heard.recv()).await {

@@ -14,7 +14,7 @@ impl Play {
         }
     }
 
-    pub(super) async fn hear_one(&mut self) {
+    pub(crate) async fn hear_one(&mut self) {
         tokio::select! {
             biased;
             heard = self.stage.heard() => self.server_heard(heard),
