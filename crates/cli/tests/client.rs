@@ -11,6 +11,7 @@ mod program;
 use std::fs;
 
 use gatepost_testkit::conformance::{Era, Fixture, Transport};
+use gatepost_testkit::gate::Nobody;
 use program::{Done, Folder};
 use serde_json::Value;
 
@@ -189,12 +190,8 @@ fn the_configured_gate_is_driven() {
 #[test]
 fn what_cannot_be_reached_has_a_code_of_its_own() {
     let folder = Folder::new();
-    // A port that was free a moment ago.
-    let port = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
+    let nobody = Nobody::anywhere();
+    let port = nobody.address().port();
     let done = folder.run(&["list", "--url", &format!("http://127.0.0.1:{port}/mcp")]);
     assert_eq!((done.code, done.stdout.as_str()), (4, ""), "{done:?}");
     assert!(
@@ -210,7 +207,7 @@ fn what_cannot_be_reached_has_a_code_of_its_own() {
     let done = folder.run(&[
         "list",
         "--timeout",
-        "500ms",
+        "30s",
         "--",
         "sh",
         "-c",

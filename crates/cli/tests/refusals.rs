@@ -6,9 +6,7 @@
     reason = "what a test sets up and cannot do without may stop it, in the functions beside the tests too"
 )]
 
-use std::time::{Duration, Instant};
-
-use gatepost_testkit::gate::{Answer, Client, Gate, Method, Post, eventually, within};
+use gatepost_testkit::gate::{Answer, Client, Gate, Method, Nobody, Post, eventually, within};
 use gatepost_testkit::odd::{Behaviour, Odd, OddServer, program};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -609,14 +607,19 @@ async fn closes(stream: &mut TcpStream) -> Vec<u8> {
 
 #[tokio::test]
 async fn slow_headers_slow_bodies_and_idle_connections_are_closed() {
-    let (server, gate) = small_gate("header_timeout: 200ms, body_timeout: 200ms, idle_timeout: 200ms").await;
-    let post = gate.modern("/mcp/modern").calling("echo", "{}");
-    let (head, body) = post.on_the_wire(gate.address());
-
+    // One limit each, so that nothing else ends where the machine is busy.
+    let (_server, gate) = small_gate("header_timeout: 200ms").await;
+    let call = |gate: &Gate| {
+        let post = gate.modern("/mcp/modern").calling("echo", "{}");
+        post.on_the_wire(gate.address())
+    };
+    let (head, _) = call(&gate);
     let mut slow_header = TcpStream::connect(gate.address()).await.unwrap();
     slow_header.write_all(&head[..head.len() / 2]).await.unwrap();
     closes(&mut slow_header).await;
 
+    let (server, gate) = small_gate("body_timeout: 200ms").await;
+    let (head, body) = call(&gate);
     let mut slow_body = TcpStream::connect(gate.address()).await.unwrap();
     slow_body.write_all(&head).await.unwrap();
     slow_body.write_all(&body[..10]).await.unwrap();
@@ -627,6 +630,9 @@ async fn slow_headers_slow_bodies_and_idle_connections_are_closed() {
         String::from_utf8_lossy(&answer)
     );
 
+    assert_eq!(server.all("tools/call").len(), 0);
+
+    let (_server, gate) = small_gate("idle_timeout: 1s").await;
     let mut silent = TcpStream::connect(gate.address()).await.unwrap();
     assert!(closes(&mut silent).await.is_empty());
 
@@ -640,14 +646,13 @@ async fn slow_headers_slow_bodies_and_idle_connections_are_closed() {
         "{}",
         String::from_utf8_lossy(&answer)
     );
-    assert_eq!(server.all("tools/call").len(), 0);
 }
 
 /// An open call is not an idle connection.
 #[tokio::test]
 async fn a_long_call_outlives_the_idle_timeout() {
-    let (_server, gate) = small_gate("header_timeout: 100ms, body_timeout: 100ms, idle_timeout: 100ms").await;
-    let answer = gate.modern("/mcp/modern").call("slow", r#"{"ms":600}"#).await;
+    let (_server, gate) = small_gate("idle_timeout: 1s").await;
+    let answer = gate.modern("/mcp/modern").call("slow", r#"{"ms":2500}"#).await;
     assert_eq!(answer.tool_text(), "at last");
 }
 
@@ -839,21 +844,24 @@ async fn legacy_requests_without_a_session_get_400() {
 
 #[tokio::test]
 async fn servers_that_fail_are_named_with_their_cause() {
-    let gone = OddServer::start(Odd::modern()).await.unwrap();
-    let gone_url = gone.url();
-    drop(gone);
+    let gone = Nobody::anywhere();
     let modern = OddServer::start(Odd::modern()).await.unwrap();
     let old = OddServer::start(Odd::legacy()).await.unwrap();
     let pipe = program(&Odd::legacy()).unwrap();
     let modern_pipe = program(&Odd::modern()).unwrap();
     let servers = json!({
-        "gone": { "url": gone_url, "timeout": "2s" },
-        "missing": { "command": "/nowhere/at-all", "timeout": "2s" },
-        "ending": { "command": "false", "timeout": "2s" },
+        "gone": { "url": format!("http://{}/mcp", gone.address()) },
+        "missing": { "command": "/nowhere/at-all" },
+        "ending": { "command": "false" },
         "modern": { "url": modern.url(), "timeout": "300ms" },
         "old": { "url": old.url(), "timeout": "300ms" },
         "pipe": { "command": pipe.command, "args": pipe.args, "timeout": "300ms" },
         "modern-pipe": { "command": modern_pipe.command, "args": modern_pipe.args, "timeout": "300ms" },
+        // The same for what is answered, however busy the machine is.
+        "patient-modern": { "url": modern.url() },
+        "patient-old": { "url": old.url() },
+        "patient-pipe": { "command": pipe.command, "args": pipe.args },
+        "patient-modern-pipe": { "command": modern_pipe.command, "args": modern_pipe.args },
     });
     let gate = Gate::start(GATEPOST, &format!("servers: {servers}")).await;
     for server in ["gone", "missing", "ending"] {
@@ -897,15 +905,8 @@ async fn servers_that_fail_are_named_with_their_cause() {
             ),
             ("ends", "exit", "{}"),
         ] {
-            let begun = Instant::now();
             let answer = client.call(tool, arguments).await;
             fails_by_name(&format!("{what}, {server}"), &answer, server);
-            // In time; generous, because machines are busy.
-            assert!(
-                begun.elapsed() < Duration::from_secs(10),
-                "{what}, {server}: {:?}",
-                begun.elapsed()
-            );
             eventually("the server is back", async || {
                 client.call("echo", "{}").await.outcome() == (200, None)
             })
@@ -914,24 +915,25 @@ async fn servers_that_fail_are_named_with_their_cause() {
     }
     for status in [500, 502, 503, 429, 401, 403] {
         let answer = gate
-            .modern("/mcp/modern")
+            .modern("/mcp/patient-modern")
             .call("http_status", &format!(r#"{{"status":{status}}}"#))
             .await;
-        let cause = fails_by_name("a bare status", &answer, "modern");
+        let cause = fails_by_name("a bare status", &answer, "patient-modern");
         assert!(cause.contains(&status.to_string()), "{status}: {cause}");
     }
     // A line or event that is not JSON is skipped.
-    for server in ["modern", "old", "pipe", "modern-pipe"] {
+    for server in [
+        "patient-modern",
+        "patient-old",
+        "patient-pipe",
+        "patient-modern-pipe",
+    ] {
         let path = format!("/mcp/{server}");
-        let client = if server.starts_with("modern") {
+        let client = if server.contains("modern") {
             gate.modern(&path)
         } else {
             gate.legacy(&path).await
         };
-        eventually("the server is up", async || {
-            client.call("echo", "{}").await.outcome() == (200, None)
-        })
-        .await;
         let answer = client.call("garbage_line", "{}").await;
         assert!(answer.status == 200, "{server}: {}", answer.text());
         let answer = client.call("duplicate_answer", "{}").await;
@@ -1012,7 +1014,9 @@ async fn servers_that_answer_the_probe_oddly() {
         ),
     ] {
         let server = OddServer::start(odd).await.unwrap();
-        let servers = json!({ "odd": { "url": server.url(), "probe_timeout": "200ms", "timeout": "2s" } });
+        // Only silence is waited for.
+        let probe = if what == "silence" { "200ms" } else { "30s" };
+        let servers = json!({ "odd": { "url": server.url(), "probe_timeout": probe } });
         let gate = Gate::start(GATEPOST, &format!("servers: {servers}")).await;
         let answer = gate
             .modern("/mcp/odd")

@@ -266,7 +266,7 @@ async fn asked_of_task(puppet: &mut Puppet, method: &str) -> Turn {
 #[tokio::test]
 async fn waiting_for_a_task_survives_a_broken_stream_and_names_the_task_to_its_server_only() {
     let mut puppet = Puppet::of_tasks().await;
-    let servers = json!({ "s": { "url": puppet.url(), "timeout": "2s" } });
+    let servers = json!({ "s": { "url": puppet.url(), "timeout": "5s" } });
     let gate = Gate::start(GATEPOST, &format!("servers: {servers}")).await;
     let client = Client::legacy_of(gate.address(), "/mcp/s", "2025-11-25", FORMS).await;
     let request = client.calling("turn", r#"{"x":1}"#);
