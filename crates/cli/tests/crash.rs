@@ -124,6 +124,11 @@ async fn what_a_killed_gate_has_answered_is_on_record() {
             ));
         }
         // Somewhere in the middle, and never at the same place.
+        let before = answered.lock().unwrap().len();
+        eventually("calls are answered", async || {
+            answered.lock().unwrap().len() > before + 4
+        })
+        .await;
         tokio::time::sleep(Duration::from_millis(60 + round * 7_919 % 400)).await;
         folder = gate.kill().await;
         callers.join_all().await;
@@ -165,11 +170,6 @@ async fn what_a_killed_gate_has_answered_is_on_record() {
         }
     }
     let answered = answered.lock().unwrap();
-    assert!(
-        answered.len() > 10,
-        "only {} calls were answered at all",
-        answered.len()
-    );
     for number in answered.iter() {
         let intent = intents
             .get(number)

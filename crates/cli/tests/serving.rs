@@ -199,9 +199,12 @@ fn connect_bridges_to_a_url() {
 
 #[cfg(target_os = "linux")]
 mod processes {
-    use std::{fs, io::Write, time::Duration};
+    use std::{
+        fs,
+        io::{Read, Write},
+    };
 
-    use program::{Serving, eventually};
+    use program::{PATIENCE, Serving, eventually};
 
     use super::*;
 
@@ -327,12 +330,18 @@ done
         );
         let mut gate = folder.serve(&[]);
         // A request that never ends keeps the gate draining.
-        let mut stream = std::net::TcpStream::connect(gate.url.strip_prefix("http://").unwrap()).unwrap();
-        stream
-            .write_all(b"POST /mcp HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 10\r\n\r\n{")
-            .unwrap();
-        // It has to be accepted before the listener closes, and nothing tells from outside.
-        std::thread::sleep(Duration::from_millis(100));
+        let host = gate.url.strip_prefix("http://").unwrap();
+        let mut stream = std::net::TcpStream::connect(host).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let head = format!(
+            "POST /mcp HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n\
+             Accept: application/json, text/event-stream\r\nContent-Length: 10\r\nExpect: 100-continue\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        // So the gate has it, and waits for the rest.
+        let mut asked_for_more = [0; 12];
+        stream.read_exact(&mut asked_for_more).unwrap();
+        assert_eq!(&asked_for_more, b"HTTP/1.1 100");
         terminate(&gate);
         gate.wait_for("draining");
         terminate(&gate);
