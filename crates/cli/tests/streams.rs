@@ -406,6 +406,8 @@ async fn closing_the_stream_of_a_modern_call_cancels_it() {
                 drop(call.await.unwrap());
             } else {
                 call.abort();
+                // With what it may have got already.
+                drop(call);
             }
             if up == Era::Legacy {
                 let heard = loop {
@@ -479,6 +481,8 @@ async fn a_legacy_client_that_disconnects_has_not_cancelled() {
         let call = tokio::spawn(async move { post.send(address).await });
         let writer = puppet.turn().await.events();
         call.abort();
+        // With what it may have got already.
+        drop(call);
         // Another call goes all the way there and back, so that the gate had every occasion to react.
         for _ in 0..3 {
             let (answer, ()) = tokio::join!(client.call("turn", "{}"), async {
@@ -675,6 +679,28 @@ async fn subscriptions_are_counted_by_uri() {
         server.all("resources/unsubscribe").len() == 1
     })
     .await;
+}
+
+/// A client that went away without a word: what it watched is given up with its session.
+#[tokio::test]
+async fn what_an_expired_session_watched_is_given_up() {
+    let server = OddServer::start(Odd::legacy()).await.unwrap();
+    let servers = json!({ "s": { "url": server.url() } });
+    let gate = Gate::start(
+        GATEPOST,
+        &format!("sessions: {{ expiry: 2s }}\nservers: {servers}"),
+    )
+    .await;
+    let client = gate.legacy("/mcp/s").await;
+    let subscribed = client
+        .ask("resources/subscribe", r#"{"uri":"odd:resource"}"#)
+        .await;
+    assert_eq!(subscribed.outcome(), (200, None), "{}", subscribed.text());
+    eventually("it to be given up", async || {
+        server.all("resources/unsubscribe").len() == 1
+    })
+    .await;
+    assert_eq!(client.ask("ping", "{}").await.status, 404);
 }
 
 #[tokio::test]
