@@ -169,13 +169,13 @@ async fn what_is_asked_together_is_put_together_and_may_be_answered_in_parts() {
     let mut stage = Stage::set("asks: { settle: 200ms }").await;
     let client = stage.client();
     let (answer, writer) = stage.begin(&client, &json!({})).await;
-    writer.event(&form("user_name")).await;
     let sampling = json!({ "jsonrpc": "2.0", "id": 2, "method": "sampling/createMessage",
         "params": { "messages": [], "maxTokens": 5 } });
-    writer.event(&sampling).await;
-    writer
-        .event(&json!({ "jsonrpc": "2.0", "id": 3, "method": "roots/list" }))
-        .await;
+    let roots = json!({ "jsonrpc": "2.0", "id": 3, "method": "roots/list" });
+    // As one write, so that no pause of this machine comes between.
+    let together =
+        [form("user_name"), sampling, roots].map(|asked| format!("event: message\ndata: {asked}\n\n"));
+    assert!(writer.bytes(together.concat()).await);
     let first = unfinished(&answer.await.unwrap());
     let keys: Vec<&String> = first["inputRequests"].as_object().unwrap().keys().collect();
     assert_eq!(
@@ -649,7 +649,7 @@ async fn a_program_that_waits_leaves_the_others_their_places_and_gets_its_own_ba
     let configuration = json!({ "s": { "command": command, "args": args, "pool": { "max": 1 } } });
     let gate = Gate::start(
         GATEPOST,
-        &format!("servers: {configuration}\nasks: {{ wait: 700ms }}"),
+        &format!("servers: {configuration}\nasks: {{ wait: 5s }}"),
     )
     .await;
     let client = gate.modern("/mcp/s").with_capabilities(EVERYTHING);
@@ -658,6 +658,7 @@ async fn a_program_that_waits_leaves_the_others_their_places_and_gets_its_own_ba
         let request = client.request("tools/call", &call(&json!({})));
         tokio::spawn(async move { request.send(address).await.whole().await })
     };
+    // Within `asks.wait`, which leaves time to start a process:
     let first = calling();
     let mut waiting = part(&mut servers).await;
     waiting.say(&form(7));
