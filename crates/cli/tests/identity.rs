@@ -161,7 +161,7 @@ servers: {{ crm: {{ url: "{}" }} }}
     let token = |signer: &Signer, algorithm: &str, kid: &str| {
         signer.token(
             &json!({ "alg": algorithm, "kid": kid }),
-            &json!({ "iss": "https://id.example.com", "sub": "ann", "aud": ["x", "gate"], "exp": now() + 60 }),
+            &json!({ "iss": "https://id.example.com", "sub": "ann", "aud": ["x", "gate"], "exp": now() + 600 }),
         )
     };
     let (one, two) = (token(&first, "ES256", "one"), token(&second, "EdDSA", "two"));

@@ -1,6 +1,8 @@
 //! Guessing credentials, and being many.
 
-use gatepost_testkit::gate::Post;
+use std::time::Instant;
+
+use gatepost_testkit::gate::{Post, eventually};
 use serde_json::json;
 
 use crate::house::{House, address, seen};
@@ -26,44 +28,48 @@ async fn an_address_that_guesses_is_heard_no_more() {
         house.send(&at(&house, "/mcp", guesser, Some(good))).await.status,
         200
     );
-    let mut statuses = Vec::new();
-    for number in 0..30 {
-        // Keys with the right id, keys of nobody, tokens.
+    // Keys with the right id, keys of nobody, tokens.
+    let guess = async |number: usize| {
         let guess = match number % 3 {
             0 => format!("gp_{}_{:0>49}", house.key.id, number),
             1 => format!("gp_{:0>12}_{:0>49}", number, number),
             _ => house.token("/mcp/crm", json!({ "jti": number.to_string() })),
         };
         let answer = house.send(&at(&house, "/mcp", guesser, Some(&guess))).await;
-        statuses.push(answer.status);
         if answer.status == 429 {
+            assert!(answer.header("www-authenticate").is_none());
             let seconds: u64 = answer.header("retry-after").unwrap().parse().unwrap();
             assert!((1..=60).contains(&seconds), "{seconds}");
-            assert!(answer.header("www-authenticate").is_none());
+            return Some(seconds);
         }
+        assert_eq!(answer.status, 401);
+        None
+    };
+    // Twenty guesses are heard, and then one every three seconds.
+    let begun = Instant::now();
+    let mut guesses = 0;
+    while guess(guesses).await.is_none() {
+        guesses += 1;
     }
-    assert_eq!(statuses[..20], [401; 20]);
-    assert!(
-        statuses[20..].iter().filter(|status| **status == 429).count() >= 8,
-        "{statuses:?}"
-    );
+    let most = 20 + usize::try_from(begun.elapsed().as_secs()).unwrap() / 3 + 1;
+    assert!((20..=most).contains(&guesses), "{guesses} guesses were heard");
+    // Asks when nobody from there is heard for two seconds more, at least.
+    let unheard = async |post: Post| {
+        eventually("nobody is heard for a while", async || {
+            guess(guesses).await.is_some_and(|seconds| seconds >= 3)
+        })
+        .await;
+        house.send(&post).await
+    };
 
     // A right guess would not show: neither a key that was not used from here before, nor a token.
     for unseen in [&house.reader_key.key, &house.token("/mcp", json!({}))] {
-        assert_eq!(
-            house
-                .send(&at(&house, "/mcp", guesser, Some(unseen)))
-                .await
-                .status,
-            429
-        );
+        let answer = unheard(at(&house, "/mcp", guesser, Some(unseen))).await;
+        assert_eq!(answer.status, 429);
     }
     // What there is, does not show either.
-    let (there, not) = (
-        at(&house, "/mcp/crm", guesser, None),
-        at(&house, "/mcp/zzz", guesser, None),
-    );
-    let (there, not) = (house.send(&there).await, house.send(&not).await);
+    let there = unheard(at(&house, "/mcp/crm", guesser, None)).await;
+    let not = unheard(at(&house, "/mcp/zzz", guesser, None)).await;
     assert_eq!(there.status, 429);
     let without_time = |text: String| {
         let digits = |c: char| c.is_ascii_digit();
