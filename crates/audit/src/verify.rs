@@ -155,6 +155,8 @@ struct Before {
     seq: u64,
     hash: Hash,
     run: String,
+    /// The run of the record before this one.
+    run_before: String,
     file: PathBuf,
 }
 
@@ -307,11 +309,15 @@ impl Walk<'_> {
             seq: record.seq,
             hash,
             run: String::new(),
+            run_before: String::new(),
             file: PathBuf::new(),
         });
         (last.seq, last.hash) = (record.seq, hash);
         last.line.clear();
         last.line.extend_from_slice(line);
+        if last.run_before != last.run {
+            last.run_before.clone_from(&last.run);
+        }
         if last.run != record.run() {
             last.run = record.run().to_owned();
         }

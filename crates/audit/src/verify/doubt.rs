@@ -115,7 +115,8 @@ impl Walk<'_> {
             // Unless it is the one before whose id is another.
             let id = format!("{}-{}", record.run(), last.seq);
             let restored = replaced(&last.line, "id", &id, &format!("{}-{}", last.run, last.seq));
-            if Hash::of(&restored) == record.prev {
+            // No run comes back: then it is that record, with more than its id changed.
+            if Hash::of(&restored) == record.prev || record.run() == last.run_before {
                 return Ok(before());
             }
             return Ok(here(

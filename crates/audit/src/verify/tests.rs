@@ -305,6 +305,22 @@ fn a_rewritten_chain_is_shown_by_signatures() {
     assert_eq!(unsigned.verify(&known()).fault.unwrap().kind, FaultKind::Unsigned);
 }
 
+/// A record that begins a run may name any; the next one shows that it is the same as before.
+#[test]
+fn an_opening_record_of_a_run_that_never_was_is_the_one_that_was_changed() {
+    let sample = Sample::new(None);
+    let mut lines = sample.lines();
+    let line = String::from_utf8(lines[1].clone()).unwrap();
+    let run = Head::of(line.as_bytes()).unwrap().run().to_owned();
+    let another = line
+        .replacen(&run, "another0run0", 1)
+        .replacen("false", "true", 1);
+    assert!(another.contains("\"opened\"") && another != line);
+    lines[1] = another.into_bytes();
+    sample.put(&lines);
+    assert_eq!(sample.fault(), Some((FaultKind::Changed, 2)));
+}
+
 #[test]
 fn a_signature_that_was_taken_off_is_missed() {
     let sample = Sample::new(Some(key()));
