@@ -3,18 +3,19 @@
 //! The order is that of the configuration, then the server's own, so that the same servers give the same bytes. A public
 //! name is looked up as a whole and never taken apart: a server's tool may contain `__` like any other text.
 
+mod compile;
+mod explain;
+
 use std::{
     borrow::Cow,
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     fmt,
     sync::{Arc, OnceLock},
 };
 
 use bytes::Bytes;
-use gatepost_policy::{
-    Action, Caller, Circumstances, Classified, Effect, EffectRules, Kind, ViewRules, decide,
-};
-use gatepost_protocol::{headers::HeaderParams, translate::drops_structured_content, version::Version};
+use gatepost_policy::{Action, Caller, Circumstances, Classified, EffectRules, Kind, ViewRules, decide};
+use gatepost_protocol::{headers::HeaderParams, version::Version};
 
 use super::{
     demand::Demand,
@@ -25,6 +26,8 @@ use super::{
     source::{ListKind, Source},
     template::{Reading, Template},
 };
+pub(crate) use explain::Candidate;
+
 use crate::{seal::Sealer, task, upstream::Server};
 
 /// Which endpoint.
@@ -91,29 +94,6 @@ pub(crate) enum Completion<'a> {
     Prompt(&'a str),
     /// `ref/resource`: a URI template, or a URI.
     Resource(&'a str),
-}
-
-/// Something that a server has under a public name, whether it is shown or not.
-#[derive(Debug)]
-pub(crate) struct Candidate<S = Server> {
-    /// Who has it.
-    pub(crate) server: Arc<S>,
-    /// Its name there.
-    pub(crate) original: Arc<str>,
-    /// What using it does.
-    pub(crate) effect: Classified,
-}
-
-impl<S: Source> Candidate<S> {
-    /// Using it.
-    pub(crate) fn action(&self, kind: Kind) -> Action<'_> {
-        Action {
-            kind,
-            server: self.server.name(),
-            name: &self.original,
-            effect: self.effect,
-        }
-    }
 }
 
 /// What an endpoint is made of, before anything is known about its servers.
@@ -209,150 +189,6 @@ pub(crate) struct View<S = Server> {
 }
 
 impl<S: Source> View<S> {
-    /// Compiles an endpoint from what its servers offer at the moment, and what `audience` is to see of it.
-    pub(crate) fn compile(
-        rules: Arc<Rules>,
-        audience: Arc<Caller>,
-        members: Vec<Member<S>>,
-        sealer: Arc<Sealer>,
-    ) -> Self {
-        let mut view = Self {
-            rules,
-            audience,
-            members,
-            tools: HashMap::new(),
-            prompts: HashMap::new(),
-            uris: HashMap::new(),
-            template_texts: HashMap::new(),
-            templates: Vec::new(),
-            shown: [const { Vec::new() }; 4],
-            remarks: Vec::new(),
-            sealer,
-            compiled: Default::default(),
-            greeting: OnceLock::new(),
-        };
-        let rules = Arc::clone(&view.rules);
-        let mut renames = Renames::new(&rules);
-        for kind in ListKind::ALL {
-            for member in 0..view.members.len() {
-                view.offer(kind, member, &mut renames);
-            }
-        }
-        // Until every server is known, a rename that meets nothing may be early.
-        if view.members.iter().all(|member| member.listing.is_some()) {
-            let unused = renames
-                .unused()
-                .map(|from| Remark::RenameUnused { from: from.into() });
-            view.remarks.extend(unused);
-        }
-        view
-    }
-
-    /// Takes in one list of one server.
-    fn offer(&mut self, kind: ListKind, at: usize, renames: &mut Renames<'_>) {
-        let member = &self.members[at];
-        let Some(listing) = member.listing.clone() else {
-            return;
-        };
-        let (server, name) = (Arc::clone(&member.server), Arc::clone(&member.name));
-        let effects = Arc::clone(&member.effects);
-        let makes_tasks = kind == ListKind::Tools
-            && !listing.about.version.is_modern()
-            && task::made_of_calls(&listing.about.capabilities);
-        for (index, item) in listing.list(kind).items.iter().enumerate() {
-            if kind == ListKind::Templates {
-                match Template::new(&item.key) {
-                    Ok(template) => self.templates.push((template, at)),
-                    Err(why) => {
-                        let why = why.to_string().into();
-                        self.remarks.push(Remark::BadTemplate {
-                            template: item.key.clone(),
-                            why,
-                        });
-                    }
-                }
-            }
-            let effect = match kind {
-                ListKind::Tools => effects.classify(&item.key, item.hints),
-                _ => Classified::BY_METHOD,
-            };
-            let action = Action {
-                kind: use_of(kind),
-                server: &name,
-                name: &item.key,
-                effect,
-            };
-            if !self.is_shown(&action) {
-                continue;
-            }
-            let public: Option<Box<str>> = match kind {
-                ListKind::Tools | ListKind::Prompts if !self.rules.single => {
-                    Some(renames.public(&name, &item.key))
-                }
-                _ => None,
-            };
-            let key = public.clone().unwrap_or_else(|| item.key.clone());
-            let holder = match kind {
-                ListKind::Tools => self.tools.get(&key).map(|tool| tool.server.name()),
-                ListKind::Prompts => self.prompts.get(&key).map(|prompt| prompt.server.name()),
-                ListKind::Resources => self.uris.get(&key).map(|&holder| &self.members[holder].name),
-                ListKind::Templates => self
-                    .template_texts
-                    .get(&key)
-                    .map(|&holder| &self.members[holder].name),
-            };
-            if let Some(kept) = holder.cloned() {
-                let hidden = Arc::clone(&name);
-                self.remarks.push(Remark::Clash {
-                    noun: kind.noun(),
-                    key,
-                    kept,
-                    hidden,
-                });
-                continue;
-            }
-            let original = Arc::from(&*item.key);
-            let server = Arc::clone(&server);
-            match kind {
-                ListKind::Tools => {
-                    let headers = item.headers.clone();
-                    let repeatable =
-                        effect.effect == Effect::Read || (item.idempotent && effects.trust_annotations);
-                    let version = listing.about.version;
-                    let foreign_output =
-                        drops_structured_content(&item.raw, Version::LATEST, Version::LATEST_LEGACY);
-                    self.tools.insert(
-                        key,
-                        Arc::new(Tool {
-                            server,
-                            original,
-                            effect,
-                            repeatable,
-                            version,
-                            foreign_output,
-                            headers,
-                            only_as_task: makes_tasks && task::is_required(&item.raw),
-                        }),
-                    );
-                }
-                ListKind::Prompts => {
-                    self.prompts.insert(key, Arc::new(Prompt { server, original }));
-                }
-                ListKind::Resources => {
-                    self.uris.insert(key, at);
-                }
-                ListKind::Templates => {
-                    self.template_texts.insert(key, at);
-                }
-            }
-            self.shown[kind as usize].push(Shown {
-                member: at,
-                item: index,
-                public,
-            });
-        }
-    }
-
     /// The tool with this public name.
     pub(crate) fn tool(&self, public: &str) -> Option<&Arc<Tool<S>>> {
         self.tools.get(public)
@@ -404,72 +240,6 @@ impl<S: Source> View<S> {
             effect: Classified::BY_METHOD,
         };
         self.is_shown(&action)
-    }
-
-    /// What the servers have under a public name, in the order in which it counts, whoever may see it. Slow: for
-    /// explanations.
-    pub(crate) fn candidates(&self, kind: ListKind, public: &str) -> Vec<Candidate<S>> {
-        let mut renames = Renames::new(&self.rules);
-        let mut found = Vec::new();
-        for member in &self.members {
-            let Some(listing) = &member.listing else { continue };
-            for item in &listing.list(kind).items {
-                let named = if self.rules.single {
-                    *item.key == *public
-                } else {
-                    *renames.public(&member.name, &item.key) == *public
-                };
-                if named {
-                    let effect = match kind {
-                        ListKind::Tools => member.effects.classify(&item.key, item.hints),
-                        _ => Classified::BY_METHOD,
-                    };
-                    found.push(Candidate {
-                        server: Arc::clone(&member.server),
-                        original: Arc::from(&*item.key),
-                        effect,
-                    });
-                }
-            }
-        }
-        found
-    }
-
-    /// The servers that a URI could be read from, in the order in which they count, whoever may.
-    pub(crate) fn readers(&self, uri: &str) -> Vec<Candidate<S>> {
-        let mut servers: Vec<&Member<S>> = Vec::new();
-        if self.only_server().is_some() {
-            servers.extend(&self.members);
-        }
-        let listed = |member: &&Member<S>| {
-            let listing = member.listing.as_ref();
-            listing.is_some_and(|listing| {
-                let mut items = listing.list(ListKind::Resources).items.iter();
-                items.any(|item| *item.key == *uri)
-            })
-        };
-        servers.extend(self.members.iter().filter(listed));
-        for reading in [Reading::Strict, Reading::Generous] {
-            let matching = self
-                .templates
-                .iter()
-                .filter(|(template, _)| template.matches(uri, reading));
-            servers.extend(matching.map(|(_, member)| &self.members[*member]));
-        }
-        let mut found: Vec<Candidate<S>> = Vec::new();
-        for member in servers {
-            if !found
-                .iter()
-                .any(|known| Arc::ptr_eq(&known.server, &member.server))
-            {
-                found.push(Candidate {
-                    server: Arc::clone(&member.server),
-                    original: Arc::from(uri),
-                    effect: Classified::BY_METHOD,
-                });
-            }
-        }
-        found
     }
 
     fn is_shown(&self, action: &Action<'_>) -> bool {
@@ -626,55 +396,6 @@ impl<S: Source> View<S> {
     pub(crate) fn same_list(&self, other: &Self, kind: ListKind) -> bool {
         let (a, b) = (self.entries(kind), other.entries(kind));
         a.len() == b.len() && a.zip(b).all(|(a, b)| a.same(&b))
-    }
-}
-
-/// What having a thing in a list is good for.
-fn use_of(kind: ListKind) -> Kind {
-    match kind {
-        ListKind::Tools => Kind::Call,
-        ListKind::Prompts => Kind::Get,
-        ListKind::Resources | ListKind::Templates => Kind::Read,
-    }
-}
-
-/// The renames of a view, and which of them have met something.
-struct Renames<'a> {
-    map: HashMap<&'a str, &'a str>,
-    order: Vec<&'a str>,
-    used: HashSet<String>,
-}
-
-impl<'a> Renames<'a> {
-    fn new(rules: &'a Rules) -> Self {
-        let map = rules
-            .rename
-            .iter()
-            .map(|(from, to)| (from.as_str(), to.as_str()))
-            .collect();
-        Self {
-            map,
-            order: rules.rename.iter().map(|(from, _)| from.as_str()).collect(),
-            used: HashSet::new(),
-        }
-    }
-
-    fn public(&mut self, server: &str, name: &str) -> Box<str> {
-        let prefixed = format!("{server}__{name}");
-        match self.map.get(prefixed.as_str()) {
-            Some(to) => {
-                self.used.insert(prefixed);
-                Box::from(*to)
-            }
-            None => prefixed.into(),
-        }
-    }
-
-    fn unused(&self) -> impl Iterator<Item = &'a str> {
-        self.order
-            .iter()
-            .copied()
-            .filter(|from| !self.used.contains(*from))
     }
 }
 
