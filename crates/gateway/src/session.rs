@@ -25,6 +25,8 @@ use crate::{
     upstream::Server,
 };
 
+#[cfg(test)]
+mod life;
 mod tombstones;
 
 use tombstones::Tombstones;
@@ -328,7 +330,7 @@ mod tests {
         Sessions::new(Arc::new(Sealer::new(&["key"]).unwrap()), lifetime)
     }
 
-    fn session() -> Session {
+    pub(super) fn session() -> Session {
         Session {
             id: ConversationId::new().unwrap(),
             version: Version::V2025_06_18,

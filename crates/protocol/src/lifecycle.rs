@@ -1,9 +1,9 @@
 //! The lives of what the gate keeps, as tables of transitions.
 //!
-//! A life is written once, as rows "from, event, to, why"; the code that carries it asks [`on`](ParkedState::on) where an
-//! event leads and has no arrows of its own, and `docs/lifecycles.md` is made from the same rows. What is not in a table
-//! cannot happen: `on` says `None`, and the caller treats that as the fault it is (a late event of a life that is over, or
-//! a mistake of the gate's own).
+//! A life is written once, as rows "from, event, to, why", and `docs/lifecycles.md` is made from the same rows. What is not in
+//! a table cannot happen. The code that carries a parked call asks [`on`](ParkedState::on) where an event leads and has no
+//! arrows of its own; `None` is the fault it is (a late event of a life that is over, or a mistake of the gate's own).
+//! Sessions, whose state lies in what is held of them, are held to their tables by tests that walk every way through.
 
 mod chart;
 mod parked;

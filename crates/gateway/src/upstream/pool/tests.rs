@@ -1,3 +1,5 @@
+mod life;
+
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::*;
