@@ -69,8 +69,16 @@ async fn a_stream_that_an_old_server_forgot_is_opened_again_quietly() {
         server.lose_sessions();
         let calls = server.all("tools/call").len();
         assert_eq!(client.call("echo", r#"{"x":2}"#).await.tool_text(), r#"{"x":2}"#);
-        // Once in vain, and once that counts.
-        assert_eq!(server.all("tools/call").len(), calls + 2);
+        // Once in vain, unless what the gate asks by itself was the first to find out, and once that counts.
+        let made = server.all("tools/call").len() - calls;
+        assert!(made == 1 || made == 2, "{made} calls");
+
+        // Nor with what waited to be posted behind that.
+        server.lose_sessions();
+        let many = (0..8).map(|_| client.call("echo", r#"{"x":3}"#));
+        for answer in futures_util::future::join_all(many).await {
+            assert_eq!(answer.tool_text(), r#"{"x":3}"#);
+        }
     }
 }
 

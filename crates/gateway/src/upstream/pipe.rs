@@ -390,18 +390,21 @@ impl asking::Session for Pipe {
 }
 
 impl Pipe {
-    /// The connection was over before `message` got as far as the server, so that its call may be made again, whatever it
-    /// asks for.
-    pub(crate) fn finish_before(&self, message: &Bytes, reason: &str) {
-        let id = match Message::parse(message.clone(), Strictness::Server) {
-            Ok(Message::Request(request)) => request.id().as_u64(),
-            _ => None,
-        };
-        let call = id.and_then(|id| self.books().calls.remove(&id));
-        // First the end, then the call: whoever made it must not come back to this connection.
+    /// The connection was over before `messages` got as far as the server, so that their calls may be made again, whatever
+    /// they ask for.
+    pub(crate) fn finish_before(&self, messages: &[Bytes], reason: &str) {
+        let mut calls = Vec::new();
+        for message in messages {
+            if let Ok(Message::Request(request)) = Message::parse(message.clone(), Strictness::Server) {
+                let id = request.id().as_u64();
+                calls.extend(id.and_then(|id| self.books().calls.remove(&id)));
+            }
+        }
+        // First the end, then the calls: whoever made them must not come back to this connection.
         self.finish(reason);
-        if let Some(call) = call {
-            call.fail(Fault::Undelivered(reason.into()));
+        let reason: Arc<str> = reason.into();
+        for call in calls {
+            call.fail(Fault::Undelivered(Arc::clone(&reason)));
         }
     }
 

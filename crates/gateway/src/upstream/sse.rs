@@ -136,13 +136,17 @@ async fn post_all(endpoint: Endpoint, mut unsent: mpsc::Receiver<Bytes>, pipe: A
             Err(error) => error,
         };
         let why = format!("a message did not reach it: it {}", refused.cause);
+        // What waits behind it has not been sent, and will not be.
+        unsent.close();
+        let mut undelivered = Vec::new();
         // Typical: 404, as the server no longer knows the stream that answers would come on.
         if refused.retry_safe {
-            pipe.finish_before(&message, &why);
-        } else {
-            pipe.finish(&why);
+            undelivered.push(message);
         }
-        return;
+        while let Some(message) = unsent.recv().await {
+            undelivered.push(message);
+        }
+        return pipe.finish_before(&undelivered, &why);
     }
 }
 
