@@ -37,11 +37,16 @@ pub(crate) fn advise(config: &Config, places: &Places, findings: &mut Findings) 
         let message = "tells callers apart, and nothing records what they do";
         findings.warning(place, "identity", message, "add `audit: {}`");
     }
-    if config.bindings.is_empty() && !identity.api_keys {
+    // A key may be made for any role, and for none that is not there.
+    if config.bindings.is_empty() && (!identity.api_keys || config.roles.is_empty()) {
         let message = "lets callers in who have no role, so that nobody may do anything";
-        findings.warning(place, "identity", message, "add `roles` and `bindings`");
+        let remedy = if identity.api_keys {
+            "add `roles`, and make keys with `gatepost keys create --role …` or add `bindings`"
+        } else {
+            "add `roles` and `bindings`"
+        };
+        findings.warning(place, "identity", message, remedy);
     } else if !identity.api_keys {
-        // A key may be made for any role.
         for (role, place) in config.roles.iter().zip(&places.roles) {
             if !config
                 .bindings

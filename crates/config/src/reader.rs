@@ -75,6 +75,17 @@ impl Findings {
     }
 }
 
+/// How a section may be written, where people write something shorter.
+fn example(path: &str) -> &'static str {
+    if path == "audit" {
+        "`{}`"
+    } else if path.starts_with("audit.sinks[") {
+        "`stdout: {}`"
+    } else {
+        "`key: value`"
+    }
+}
+
 /// Something that can stand in the configuration.
 pub(crate) trait Setting: Sized {
     /// Reads it. `None` means that a problem has been reported.
@@ -103,7 +114,7 @@ impl<'n> Section<'n> {
             Value::Map(entries) => entries.as_slice(),
             Value::Null => &[],
             _ => {
-                findings.expected(node, path, "a map", "`key: value`");
+                findings.expected(node, path, "a map", example(path));
                 return None;
             }
         };

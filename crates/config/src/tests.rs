@@ -627,3 +627,37 @@ fn damage_is_survived() {
         }
     }
 }
+
+/// Who writes a whole line into `command` has it looked for as one program, which is told only when it is started.
+#[test]
+fn a_line_for_a_shell_is_no_program() {
+    warned(
+        "servers: { a: { command: 'npx -y server' } }",
+        &[
+            "line 1: servers.a.command: is one program's name, blanks included, and no line for a shell; write the program \
+             alone, and what follows it into `args`",
+        ],
+    );
+    warned(
+        "servers: { a: { command: '/opt/My App/server' }, b: { command: npx, args: ['a b'] } }",
+        &[],
+    );
+}
+
+#[test]
+fn one_mistake_in_a_server_is_one_problem() {
+    check(
+        "servers: { a: { url: example.com/mcp } }",
+        &[
+            "line 1: servers.a.url: is no URL; write it like `https://host/mcp`, special characters percent-encoded",
+        ],
+    );
+    check(
+        "audit: true",
+        &["line 1: audit: expected a map, found a boolean; write it like `{}`"],
+    );
+    check(
+        "audit: { sinks: [stdout] }",
+        &["line 1: audit.sinks[0]: expected a map, found a text; write it like `stdout: {}`"],
+    );
+}

@@ -139,8 +139,11 @@ pub(crate) fn identity(
     public_url: Option<&http::Uri>,
     findings: &mut Findings,
 ) -> Option<Identity> {
-    if findings.are_within("identity.jwt") {
-        // What follows from a part of the issuers is not worth saying.
+    if ["identity.jwt", "identity.api_keys"]
+        .iter()
+        .any(|key| findings.are_within(key))
+    {
+        // What follows from a part of what was meant is not worth saying.
         return None;
     }
     if !form.api_keys && form.jwt.is_empty() {

@@ -106,6 +106,11 @@ pub(crate) fn server(
                 let remedy = "write the program's name or path";
                 findings.problem(place, &join(&path, "command"), "is empty", remedy);
             }
+            if is_a_line(program.expose()) {
+                let message = "is one program's name, blanks included, and no line for a shell";
+                let remedy = "write the program alone, and what follows it into `args`";
+                findings.warning(place, &join(&path, "command"), message, remedy);
+            }
             let env = form
                 .env
                 .map_or_else(Vec::new, |env| variables(env, &join(&path, "env"), findings));
@@ -150,6 +155,14 @@ pub(crate) fn server(
     })
 }
 
+/// Whether a command looks like `npx -y server`. Folders may have blanks in their names; few programs do.
+fn is_a_line(program: &str) -> bool {
+    program
+        .trim()
+        .split_once(char::is_whitespace)
+        .is_some_and(|(first, _)| !first.contains(['/', '\\']))
+}
+
 /// What the server's tools do.
 fn effects(given: &Named<Effect>, path: &str, findings: &mut Findings) -> Vec<(Pattern, Effect)> {
     let mut effects = Vec::with_capacity(given.0.len());
@@ -174,6 +187,12 @@ fn kind(form: &ServerForm, place: &Place, path: &str, findings: &mut Findings) -
         .filter(|(_, is)| *is)
         .map(|(name, _)| *name)
         .collect();
+    let meant_otherwise = kinds
+        .iter()
+        .any(|(name, _)| findings.are_within(&join(path, name)));
+    if given.is_empty() && meant_otherwise {
+        return None;
+    }
     let [kind] = given[..] else {
         let kinds: Vec<&str> = kinds.iter().map(|(name, _)| *name).collect();
         not_exactly_one(&given, &kinds, place, path, findings);

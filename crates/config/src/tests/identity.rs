@@ -228,21 +228,34 @@ fn an_identity_that_does_less_than_it_looks_is_told_so() {
              that clients use into `http.public_url`",
         ],
     );
-    warned(KEYS, &[]);
+    warned(&format!("{KEYS}roles: {{ r: {{ allow: ['*'] }} }}"), &[]);
+    warned(
+        KEYS,
+        &[
+            "line 1: identity: lets callers in who have no role, so that nobody may do anything; add `roles`, and make keys \
+             with `gatepost keys create --role …` or add `bindings`",
+        ],
+    );
+    // What follows from a slip is not said.
+    check(
+        "identity: { api_keys: yes }",
+        &["line 1: identity.api_keys: expected `true` or `false`, found a text; write it like `true`"],
+    );
 }
 
 #[test]
 fn with_an_identity_others_may_reach_the_gate() {
+    let keys = format!("{KEYS}roles: {{ r: {{ allow: ['*'] }} }}\n");
     let config = warned(
-        &format!("{KEYS}listen: 0.0.0.0:8080\nhttp: {{ public_url: 'https://gate.example.com' }}"),
+        &format!("{keys}listen: 0.0.0.0:8080\nhttp: {{ public_url: 'https://gate.example.com' }}"),
         &[],
     );
     assert!(config.listen.check_reach(config.identity.as_ref()).is_ok());
     assert_eq!(config.listen.check_reach(None), Err(ListenError::Public));
     warned(
-        &format!("{KEYS}listen: 0.0.0.0:8080"),
+        &format!("{keys}listen: 0.0.0.0:8080"),
         &[
-            "line 3: listen: other machines can reach it, and no name by which they could is in `http.hosts`, so that each \
+            "line 4: listen: other machines can reach it, and no name by which they could is in `http.hosts`, so that each \
              of them gets 403; write the URL that clients use into `http.public_url`",
         ],
     );
