@@ -1,5 +1,7 @@
 //! Keys that are known though they are no settings: of later versions, of clients, under other names.
 
+use gatepost_policy::nearest;
+
 /// Keys of the design that this version does not have yet, wherever they stand.
 const LATER: [&str; 14] = [
     "store",
@@ -77,29 +79,12 @@ pub(crate) fn unknown_key(section: &str, key: &str, expected: &[&str]) -> (Strin
     if let Some((_, remedy)) = ELSEWHERE.iter().find(|(name, _)| *name == key) {
         return ("unknown key".to_owned(), (*remedy).to_owned());
     }
-    let remedy = match nearest(key, expected) {
+    let remedy = match nearest(key, expected.iter().copied()) {
         Some(name) => format!("did you mean `{name}`?"),
         None if expected.is_empty() => "remove it; there are no keys here".to_owned(),
         None => format!("the keys here are {}", listed(expected)),
     };
     ("unknown key".to_owned(), remedy)
-}
-
-/// The candidate that `word` was probably meant to be.
-pub(crate) fn nearest<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str> {
-    // A key of a megabyte must not cost its square in time.
-    if word.len() > 64 {
-        return None;
-    }
-    let plain = |text: &str| text.to_lowercase().replace('-', "_");
-    let word = plain(word);
-    let scored = candidates
-        .iter()
-        .map(|name| (strsim::jaro_winkler(&word, &plain(name)), *name));
-    scored
-        .filter(|(score, _)| *score > 0.8)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, name)| name)
 }
 
 /// `a`, `b` and `c`, in backticks.

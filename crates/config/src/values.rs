@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use gatepost_policy::{Access, Effect, Pattern, Printable};
+use gatepost_policy::{Access, Effect, Pattern, Printable, nearest};
 use serde_json::{Value as Json, json};
 
 use crate::{
@@ -66,7 +66,7 @@ pub(crate) fn one_of<T: Copy>(
     }
     let message = format!("{} is not known here", shown(&text));
     let mut remedy = format!("write one of {}", known::listed(&names));
-    if let Some(name) = known::nearest(&text.text, &names).filter(|_| !text.expanded) {
+    if let Some(name) = nearest(&text.text, names.iter().copied()).filter(|_| !text.expanded) {
         remedy = format!("did you mean `{name}`? {remedy}");
     }
     findings.problem(&node.place, path, message, remedy);

@@ -1,11 +1,9 @@
 //! The `options:` block of a module, read strictly.
 
+use gatepost_policy::nearest;
 use serde_json::{Map, Value};
 
 use crate::ModuleError;
-
-/// How alike two names must be (Jaro-Winkler, 0 to 1) for one to be suggested for the other.
-const ALIKE: f64 = 0.8;
 
 /// A module's options, not yet checked.
 pub(crate) struct Options<'a> {
@@ -32,7 +30,7 @@ impl<'a> Options<'a> {
             Some(option) => Err(ModuleError::UnknownOption {
                 module: self.module.to_owned(),
                 option: option.clone(),
-                nearest: nearest(option, known),
+                nearest: nearest(option, known.iter().copied()),
                 known,
             }),
         }
@@ -57,14 +55,4 @@ impl<'a> Options<'a> {
             reason,
         }
     }
-}
-
-/// The name in `known` that somebody who wrote `name` most likely meant.
-pub(crate) fn nearest(name: &str, known: &[&'static str]) -> Option<&'static str> {
-    known
-        .iter()
-        .map(|candidate| (strsim::jaro_winkler(name, candidate), *candidate))
-        .filter(|(alike, _)| *alike >= ALIKE)
-        .max_by(|(left, _), (right, _)| left.total_cmp(right))
-        .map(|(_, candidate)| candidate)
 }

@@ -3,10 +3,11 @@
 use std::{path::PathBuf, sync::Arc};
 
 use gatepost_gateway::Module;
+use gatepost_policy::nearest;
 use serde_json::{Map, Value};
 use thiserror::Error;
 
-use crate::options::{Options, nearest};
+use crate::options::Options;
 
 /// Every name that [`module`] may know, aliases included; a build without a module's feature still names it in its errors.
 pub const NAMES: &[&str] = &["files", "filesystem", "calculator", "notes"];
@@ -113,7 +114,7 @@ pub fn module(
         }),
         _ => Err(ModuleError::Unknown {
             name: name.to_owned(),
-            nearest: nearest(name, NAMES),
+            nearest: nearest(name, NAMES.iter().copied()),
         }),
     }
 }

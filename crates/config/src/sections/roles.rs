@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use gatepost_policy::{
-    Access, BindingSettings, Condition, KEY_ISSUER, Pattern, Principal, Printable, RoleSettings,
+    Access, BindingSettings, Condition, KEY_ISSUER, Pattern, Principal, Printable, RoleSettings, nearest,
 };
 
 use crate::{
@@ -158,7 +158,7 @@ fn binding(
             let issuers: Vec<&str> = known.identity.jwt.iter().map(|jwt| &*jwt.issuer).collect();
             let ours = [KEY_ISSUER, local.issuer()];
             if !issuers.contains(&&*value.0) && !ours.contains(&&*value.0) {
-                let remedy = match known::nearest(&value.0, &issuers) {
+                let remedy = match nearest(&value.0, issuers.iter().copied()) {
                     Some(name) => format!("did you mean `{}`?", Printable(name)),
                     None => {
                         format!(
@@ -220,7 +220,7 @@ pub(crate) fn existing(
     for Placed { value, place } in given {
         if !roles.iter().any(|role| role.rule.name == value.0) {
             let known: Vec<&str> = roles.iter().map(|role| &*role.rule.name).collect();
-            let remedy = match known::nearest(&value.0, &known) {
+            let remedy = match nearest(&value.0, known.iter().copied()) {
                 Some(name) => format!("did you mean `{}`?", Printable(name)),
                 None => "add it to `roles`".to_owned(),
             };
@@ -263,7 +263,7 @@ fn tenant_there_is(
         findings.problem(&place, &path, message, remedy);
     } else {
         let message = format!("there is no tenant `{}`", Printable(&value.0));
-        let remedy = match known::nearest(&value.0, &tenants) {
+        let remedy = match nearest(&value.0, tenants.iter().copied()) {
             Some(name) => format!("did you mean `{}`?", Printable(name)),
             None => "add it to `allow` of the issuer's `tenant` in `identity.jwt`".to_owned(),
         };
