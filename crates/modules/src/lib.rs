@@ -22,6 +22,8 @@
 mod blocking;
 #[cfg(feature = "calculator")]
 mod calculator;
+#[cfg(any(feature = "files", feature = "notes"))]
+mod failure;
 #[cfg(all(feature = "files", unix))]
 mod files;
 #[cfg(feature = "notes")]

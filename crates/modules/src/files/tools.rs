@@ -1,12 +1,8 @@
 //! What models may do with a folder.
 
 use gatepost::rmcp::{
-    self, ErrorData, Json, RoleServer,
-    handler::server::{tool::IntoCallToolResult, wrapper::Parameters},
-    model::{CallToolResponse, CallToolResult, ContentBlock},
-    schemars,
-    service::RequestContext,
-    tool, tool_router,
+    self, Json, RoleServer, handler::server::wrapper::Parameters, model::CallToolResult, schemars,
+    service::RequestContext, tool, tool_router,
 };
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -18,6 +14,7 @@ use super::{
     root::{PathError, Root},
     search,
 };
+use crate::failure::Failure;
 
 /// The most entries that one list, tree or search gives.
 pub(super) const MAX_ENTRIES: u32 = 1_000;
@@ -320,36 +317,9 @@ pub(super) enum FileError {
     Cancelled,
 }
 
-/// Why a tool gave no answer, and to whom that matters.
-enum Failure {
-    /// To the model, which can do something else.
-    File(FileError),
-    /// To nobody here.
-    Server(ErrorData),
-}
-
-// === impl Failure ===
-
 impl From<FileError> for Failure {
     fn from(error: FileError) -> Self {
-        Self::File(error)
-    }
-}
-
-impl From<ErrorData> for Failure {
-    fn from(error: ErrorData) -> Self {
-        Self::Server(error)
-    }
-}
-
-impl IntoCallToolResult for Failure {
-    fn into_call_tool_result(self) -> Result<CallToolResponse, ErrorData> {
-        match self {
-            Self::File(error) => {
-                Ok(CallToolResult::error(vec![ContentBlock::text(error.to_string())]).into())
-            }
-            Self::Server(error) => Err(error),
-        }
+        Self::Model(error.to_string())
     }
 }
 

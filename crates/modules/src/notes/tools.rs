@@ -2,8 +2,8 @@
 
 use gatepost::rmcp::{
     self, ErrorData, Json,
-    handler::server::{tool::IntoCallToolResult, wrapper::Parameters},
-    model::{CallToolResponse, CallToolResult, ContentBlock, PromptMessage, Role},
+    handler::server::wrapper::Parameters,
+    model::{PromptMessage, Role},
     prompt, prompt_router, schemars, tool, tool_router,
 };
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,7 @@ use super::{
     store::{self, NoteError},
     uri,
 };
-use crate::timestamp::rfc3339;
+use crate::{failure::Failure, timestamp::rfc3339};
 
 /// How many notes a list or a search gives unless told.
 const DEFAULT_LIMIT: u32 = 20;
@@ -294,39 +294,12 @@ impl Notes {
     }
 }
 
-/// Why a tool gave no answer.
-enum Failure {
-    /// Something the model can mend.
-    Note(NoteError),
-    /// Something it cannot.
-    Server(ErrorData),
-}
-
-// === impl Failure ===
-
 impl From<NoteError> for Failure {
     fn from(error: NoteError) -> Self {
-        Self::Note(error)
-    }
-}
-
-impl From<ErrorData> for Failure {
-    fn from(error: ErrorData) -> Self {
-        Self::Server(error)
-    }
-}
-
-impl IntoCallToolResult for Failure {
-    fn into_call_tool_result(self) -> Result<CallToolResponse, ErrorData> {
-        match self {
-            Self::Note(error) => {
-                if let NoteError::Database(_) = error {
-                    tracing::error!(%error, "notes");
-                }
-                Ok(CallToolResult::error(vec![ContentBlock::text(error.to_string())]).into())
-            }
-            Self::Server(error) => Err(error),
+        if let NoteError::Database(_) = error {
+            tracing::error!(%error, "notes");
         }
+        Self::Model(error.to_string())
     }
 }
 
