@@ -160,9 +160,8 @@ impl Backend {
                 for _ in 0..100 {
                     tokio::task::yield_now().await;
                 }
-                tokio::time::pause();
+                let _frozen = Frozen::new();
                 tokio::time::advance(Duration::from_secs(61)).await;
-                tokio::time::resume();
             }
         };
         tokio::select! {
@@ -173,6 +172,22 @@ impl Backend {
 
     fn server(&self, more: &str) -> Arc<Server> {
         server(&format!("{{ url: {}, timeout: 60s{more} }}", self.url), None)
+    }
+}
+
+/// Time stands still as long as there is one: also when what moves it on is dropped half way.
+struct Frozen;
+
+impl Frozen {
+    fn new() -> Self {
+        tokio::time::pause();
+        Self
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        tokio::time::resume();
     }
 }
 
