@@ -220,4 +220,14 @@ fn a_log_that_is_not_there_and_words_that_make_no_sense() {
         let done = run(&[&["audit", "verify", "--dir", &folder][..], &arguments].concat());
         assert_eq!(done.code, 2, "{done:?}");
     }
+    let done = run(&["audit", "verify", "--dir", &folder, "--public-key", "no/such.pub"]);
+    assert!(done.stderr.contains("there is no such file"), "{done:?}");
+    // Who removed the whole log would like to hear that all is well.
+    for arguments in [[].as_slice(), &["--json"]] {
+        let done = run(&[&["audit", "verify", "--dir", &folder], arguments].concat());
+        assert!(
+            done.code == 1 && done.stderr.contains("there is no record in") && done.stdout.is_empty(),
+            "{done:?}"
+        );
+    }
 }

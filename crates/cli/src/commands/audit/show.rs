@@ -1,9 +1,14 @@
 //! Records for people: one line each.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
 use gatepost_audit::{Entry, Record};
 use gatepost_policy::Printable;
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor},
+};
+use serde_json::Value;
 
 use crate::output::style;
 
@@ -66,19 +71,62 @@ pub(super) fn record(record: &Record, line: &str) -> String {
                 Printable(of)
             );
         }
-        _ => {
-            // What the log says of itself: its own words, behind what every record has.
-            let own = line
-                .find("\"kind\":")
-                .and_then(|at| line.get(at..))
-                .and_then(|rest| rest.split_once(','));
-            let own = own.map_or("", |(_, own)| own.trim_end_matches('}'));
-            let own = own.split_once(",\"signature\"").map_or(own, |(own, _)| own);
-            shown.push_str(&crate::output::harmless(own));
+        "credential" => {
+            let whose = match record.who.subject {
+                Some(_) => who(record),
+                None => "the gate".to_owned(),
+            };
+            let _ = write!(shown, "{whose:<24}  {}", own(line));
         }
+        // What the log says of itself.
+        _ => shown.push_str(&own(line)),
     }
     shown.push('\n');
     shown
+}
+
+/// What a record has besides what every record has, and whose it is: `name value`, in its own order.
+fn own(line: &str) -> String {
+    let members: Members = serde_json::from_str(line).unwrap_or_default();
+    let own = members
+        .0
+        .iter()
+        .skip_while(|(name, _)| name != "kind")
+        .skip(1)
+        .filter(|(name, _)| name != "who" && name != "signature");
+    let shown = own.map(|(name, value)| match value {
+        Value::String(text) => format!("{} {}", Printable(name), Printable(text)),
+        other => format!("{} {}", Printable(name), Printable(&other.to_string())),
+    });
+    shown.collect::<Vec<_>>().join("  ")
+}
+
+/// The members of an object, in their order.
+#[derive(Default)]
+struct Members(Vec<(String, Value)>);
+
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct InOrder;
+
+        impl<'de> Visitor<'de> for InOrder {
+            type Value = Members;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a record")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
+        }
+
+        deserializer.deserialize_map(InOrder)
+    }
 }
 
 fn who(record: &Record) -> String {
@@ -129,5 +177,36 @@ fn took(outcome: &Record) -> String {
         Some(us) if us < 1_000 => format!("  {us} µs"),
         Some(us) if us < 1_000_000 => format!("  {:.1} ms", us as f64 / 1e3),
         Some(us) => format!("  {:.1} s", us as f64 / 1e6),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(line: &str) -> String {
+        let parsed = Record::of(line.as_bytes()).unwrap();
+        anstream::adapter::strip_str(&record(&parsed, line)).to_string()
+    }
+
+    #[test]
+    fn what_the_log_says_of_itself_is_no_json() {
+        let begin = r#"{"seq":7,"time":"2026-11-21T18:28:04.756591Z","id":"x-7","prev":"00","kind":"#;
+        let checkpoint = format!(r#"{begin}"checkpoint","open":0,"signed_by":"2ecf","signature":"abc="}}"#);
+        assert_eq!(
+            shown(&checkpoint),
+            "2026-11-21T18:28:04.756591Z  checkpoint  open 0  signed_by 2ecf\n"
+        );
+        let resumed = format!(r#"{begin}"resumed","reason":"no, \"space\"","unwritten":22}}"#);
+        assert_eq!(
+            shown(&resumed),
+            "2026-11-21T18:28:04.756591Z  resumed     reason no, \"space\"  unwritten 22\n"
+        );
+        let credential =
+            format!(r#"{begin}"credential","who":{{}},"server":"crm","credential":"client_credentials"}}"#);
+        assert_eq!(
+            shown(&credential),
+            "2026-11-21T18:28:04.756591Z  credential  the gate                  server crm  credential client_credentials\n"
+        );
     }
 }

@@ -35,9 +35,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let (folder, config) = args.place.find()?;
     let mut keys = Vec::new();
     for key in &args.public_key {
-        let key = PublicKey::load(key)
-            .map_err(|error| Failure::new(format!("{key}: {error}"), "").code(exit::USAGE))?;
-        keys.push(key);
+        keys.push(PublicKey::load(key).map_err(|error| no_key(key, &error))?);
     }
     if keys.is_empty() {
         let signing = config
@@ -53,6 +51,9 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         known.records.push(expected(text)?);
     }
     let report = gatepost_audit::verify(&folder, &known).map_err(|error| unreadable(&error, &folder))?;
+    if report.last.is_none() && report.fault.is_none() {
+        return Err(nothing_there(&folder));
+    }
     let text = if args.json {
         as_json(&report)
     } else {
@@ -63,6 +64,25 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         None => Ok(()),
         Some(_) => Err(Failure::Said(exit::FAILURE)),
     }
+}
+
+fn no_key(text: &str, error: &dyn std::error::Error) -> Failure {
+    let there = Path::new(text).try_exists().unwrap_or(true);
+    let missing = if there {
+        ""
+    } else {
+        "there is no such file, and it is "
+    };
+    Failure::new(format!("--public-key {text}: {missing}{error}"), "").code(exit::USAGE)
+}
+
+/// A gate begins its log with a record. A folder without any proves nothing, least of all that nothing is missing.
+fn nothing_there(folder: &Path) -> Failure {
+    Failure::new(
+        format!("there is no record in {}", folder.display()),
+        "if a gate has ever written its log there, all of it was removed; if not, name the folder with `--dir FOLDER`, or the \
+         configuration with `-c FILE`",
+    )
 }
 
 /// `NUMBER:HASH`, or a file that holds a record.
@@ -127,22 +147,15 @@ fn as_text(report: &Report, known: &Known, folder: &Path) -> String {
         if let Some(last) = &report.last {
             let _ = writeln!(text, "  intact     records up to {}, of {}", last.seq, last.time);
         }
-    } else {
-        match (&report.first, &report.last) {
-            (Some(first), Some(last)) => {
-                let _ = writeln!(
-                    text,
-                    "{good}fine{good:#}: records {} to {} are as they were written",
-                    first.seq, last.seq
-                );
-                let _ = writeln!(text, "  from       {}", first.time);
-                let _ = writeln!(text, "  to         {}", last.time);
-                let _ = writeln!(text, "  end        {}:{}", last.seq, last.hash);
-            }
-            _ => {
-                let _ = writeln!(text, "the log is empty");
-            }
-        }
+    } else if let (Some(first), Some(last)) = (&report.first, &report.last) {
+        let _ = writeln!(
+            text,
+            "{good}fine{good:#}: records {} to {} are as they were written",
+            first.seq, last.seq
+        );
+        let _ = writeln!(text, "  from       {}", first.time);
+        let _ = writeln!(text, "  to         {}", last.time);
+        let _ = writeln!(text, "  end        {}:{}", last.seq, last.hash);
     }
     let _ = writeln!(
         text,
