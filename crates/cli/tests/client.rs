@@ -8,7 +8,7 @@
 
 mod program;
 
-use std::fs;
+use std::{fs, io::Write, process::Stdio};
 
 use gatepost_testkit::conformance::{Era, Fixture, Transport};
 use gatepost_testkit::gate::Nobody;
@@ -227,4 +227,53 @@ fn wrong_arguments_are_said_before_anything_is_called() {
     assert_eq!(done.code, 2, "{done:?}");
     let done = folder.run(&["call", "calculator__calculate", "--arg", "expression"]);
     assert_eq!(done.code, 2, "{done:?}");
+}
+
+/// What a gate answers says what is wrong with the credential, and what is wrong with two gates is their log.
+#[test]
+fn a_gate_that_asks_who_one_is_and_has_a_log_says_what_to_do() {
+    let folder = Folder::new();
+    folder.write(
+        "gatepost.yaml",
+        "data_dir: ./state\nidentity: { api_keys: true }\nroles: { all: { allow: ['*'] } }\naudit: {}\n\
+         servers: { calculator: { module: calculator } }\n",
+    );
+    let gate = folder.serve(&[]);
+    let url = format!("{}/mcp", gate.url);
+    let done = folder.run(&["list", "--url", &url]);
+    assert_eq!(done.code, 4, "{done:?}");
+    assert!(
+        done.stderr.contains("HTTP 401: no credential was presented") && done.stderr.contains("--header"),
+        "{done:?}"
+    );
+    let done = folder.run(&["list", "--url", &url, "--header", "X-API-Key: gp_nonsense"]);
+    assert!(
+        done.stderr.contains("the API key is not accepted here"),
+        "{done:?}"
+    );
+
+    let done = folder.run(&["list"]);
+    assert_eq!(done.code, 1, "{done:?}");
+    assert!(done.stderr.contains(&format!("`--url {url}`")), "{done:?}");
+}
+
+#[test]
+fn arguments_come_from_stdin_in_both_spellings() {
+    let folder = Folder::new();
+    for dash in ["-", "@-"] {
+        let mut child = folder
+            .command(&["call", "calculator__calculate", "--args", dash])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(br#"{"expression":"3*4"}"#).unwrap();
+        drop(stdin);
+        let done = child.wait_with_output().unwrap();
+        assert!(
+            done.status.success() && String::from_utf8_lossy(&done.stdout).contains("12"),
+            "{done:?}"
+        );
+    }
 }

@@ -12,7 +12,7 @@ const LARGEST_FILE: u64 = 64 << 20;
 /// How arguments are given.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct ArgumentArgs {
-    /// The arguments as a JSON object; `@FILE` reads them from a file, `@-` from stdin
+    /// The arguments as a JSON object; `@FILE` reads them from a file, `-` from stdin
     #[arg(long, value_name = "JSON", conflicts_with = "arg")]
     args: Option<String>,
     /// One argument, of the type that its schema says; may be repeated
@@ -69,14 +69,15 @@ impl ArgumentArgs {
     }
 }
 
-/// What is given to `--args`: a JSON object as it was written, or in the file after an `@`, or on stdin for `@-`.
+/// What is given to `--args`: a JSON object as it was written, or in the file after an `@`, or on stdin for `-` and `@-`.
 ///
 /// # Errors
 /// When it is none, or cannot be read.
 pub(crate) fn object(given: &str) -> Result<String, Failure> {
-    let text = match given.strip_prefix('@') {
-        Some(file) => read(file)?,
-        None => given.to_owned(),
+    let text = match (given, given.strip_prefix('@')) {
+        ("-", _) => read(given)?,
+        (_, Some(file)) => read(file)?,
+        (_, None) => given.to_owned(),
     };
     match serde_json::from_str::<Map<String, Value>>(&text) {
         Ok(_) => Ok(text),

@@ -124,6 +124,17 @@ pub(crate) fn with_client<T>(
     })
 }
 
+/// What to do about a server that could not be talked to at all.
+fn remedy(reason: &str) -> &'static str {
+    if reason.contains("wants other credentials") {
+        "present some with `--header 'Authorization: Bearer ${env:NAME}'`; the quotes are so that the shell leaves it as it is"
+    } else if reason.contains("come back later") {
+        "wait, then try again"
+    } else {
+        "check the URL or the command; GATEPOST_LOG=info shows what the server says"
+    }
+}
+
 impl Client {
     /// Waits until every server of the endpoint has answered or failed: a first `npx` may download for a while, and a
     /// list without its tools would be wrong.
@@ -163,7 +174,7 @@ impl Client {
             let reason = output::harmless(health.reason.as_deref().unwrap_or("it does not answer"));
             let message = format!("server `{}`: {reason}", server.name());
             if single {
-                let remedy = "check the URL or the command; GATEPOST_LOG=info shows what the server says";
+                let remedy = remedy(&reason);
                 return Err(Failure::new(message, remedy).code(exit::SERVER));
             }
             let warn = output::style::WARNING;

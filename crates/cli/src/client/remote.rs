@@ -16,7 +16,7 @@ pub(crate) struct RemoteArgs {
     /// Which era of the protocol the server speaks; `auto` finds out
     #[arg(long, value_name = "ERA", default_value = "auto", value_parser = ["auto", "modern", "legacy"])]
     pub(crate) era: String,
-    /// How long to wait for a server that says nothing, such as `90s` [default: 60s]
+    /// How long to wait for a server that says nothing, while it starts or in a call, such as `90s` [default: 60s]
     #[arg(long, value_name = "DURATION")]
     pub(crate) timeout: Option<String>,
 }
@@ -109,6 +109,7 @@ impl Remote {
         server["era"] = args.era.clone().into();
         if let Some(timeout) = &args.timeout {
             server["timeout"] = timeout.clone().into();
+            server["start_timeout"] = timeout.clone().into();
         }
         let mut servers = Map::new();
         servers.insert(name.clone(), server);
@@ -117,16 +118,30 @@ impl Remote {
         let config = Config::parse_in(".".as_ref(), &config.to_string(), &|name| std::env::var_os(name));
         let config = config.map_err(|problems| {
             let prefix = format!("servers.{name}.");
-            let found: Vec<String> = problems
+            // What is wrong with the server as a whole follows from what is wrong with its parts.
+            let parts = problems.iter().any(|problem| problem.path.starts_with(&prefix));
+            let found = problems
                 .iter()
+                .filter(|problem| !parts || problem.path.starts_with(&prefix));
+            let (said, remedies): (Vec<String>, Vec<&str>) = found
                 .map(|problem| {
-                    let path = problem.path.strip_prefix(&prefix).unwrap_or(&problem.path);
-                    format!("{path} {}; {}", problem.message, problem.remedy)
+                    let key = problem.path.strip_prefix(&prefix).unwrap_or(&problem.path);
+                    (format!("{}: {}", typed(key), problem.message), &*problem.remedy)
                 })
-                .collect();
-            usage(found.join("\n  "), "see `--help`")
+                .unzip();
+            usage(said.join("\n"), &remedies.join("\n"))
         })?;
         Ok(Self { config, name, state })
+    }
+}
+
+/// What somebody typed who has never seen the configuration that was made of it.
+fn typed(key: &str) -> String {
+    match key.split_once('.') {
+        Some(("headers", header)) => format!("--header {header}"),
+        _ if key == "timeout" || key == "start_timeout" => "--timeout".to_owned(),
+        _ if key == "url" => "the URL".to_owned(),
+        _ => key.to_owned(),
     }
 }
 
@@ -188,7 +203,7 @@ mod tests {
         let remote = Remote::url("http://localhost:9/mcp", &args(&["Authorization: Bearer a:b"])).unwrap();
         assert_eq!(remote.name, "localhost-9");
         let server = &remote.config.servers[0];
-        assert_eq!(server.timeout.as_secs(), 7);
+        assert_eq!((server.timeout.as_secs(), server.start_timeout.as_secs()), (7, 7));
         let ServerKind::Url { url, headers, .. } = &server.kind else {
             panic!("{server:?}")
         };
@@ -221,10 +236,29 @@ mod tests {
     #[test]
     fn a_mistake_is_named() {
         let failure = Remote::url("localhost/mcp", &args(&[])).unwrap_err();
-        assert!(
-            matches!(failure, Failure::Told { code: exit::USAGE, ref message, .. } if message.contains("url")),
-            "{failure:?}"
-        );
+        let Failure::Told {
+            code,
+            message,
+            remedy,
+        } = failure
+        else {
+            panic!("{failure:?}")
+        };
+        // Nothing of the configuration that was made of the command line, which nobody has seen.
+        assert_eq!((code, message.as_str()), (exit::USAGE, "the URL: is no URL"));
+        assert!(remedy.contains("https://host/mcp"), "{remedy}");
         assert!(Remote::url("http://x/mcp", &args(&["nonsense"])).is_err());
+        let failure = Remote::url(
+            "http://x/mcp",
+            &args(&["Authorization: Bearer ${env:NO_SUCH_VARIABLE}"]),
+        );
+        let Err(Failure::Told { message, remedy, .. }) = failure else {
+            panic!("{failure:?}")
+        };
+        assert_eq!(
+            message,
+            "--header Authorization: the environment variable NO_SUCH_VARIABLE is not set"
+        );
+        assert!(remedy.starts_with("set it"), "{remedy}");
     }
 }

@@ -72,7 +72,7 @@ impl TargetArgs {
             config
                 .servers
                 .iter_mut()
-                .for_each(|server| server.timeout = timeout);
+                .for_each(|server| (server.timeout, server.start_timeout) = (timeout, timeout));
         }
         let mut repeated = match &source {
             Source::File(file) if self.config.is_given() => format!(" -c {}", file.display()),

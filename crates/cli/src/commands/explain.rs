@@ -87,7 +87,6 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let who = who(args, &config)?;
     let arguments = match args.args.as_deref() {
         None => String::new(),
-        Some("-") => arguments::object("@-")?,
         Some(given) => arguments::object(given)?,
     };
     let question = Question {

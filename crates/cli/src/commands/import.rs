@@ -116,7 +116,11 @@ impl Target {
             .collect();
         if !taken.is_empty() {
             return Err(Failure::new(
-                format!("{} exists already; nothing was written", taken.join(", ")),
+                format!(
+                    "{} {} already; nothing was written",
+                    taken.join(", "),
+                    if taken.len() == 1 { "exists" } else { "exist" }
+                ),
                 "write elsewhere with `-o FILE`, look with `--dry-run`, or overwrite with `--force`",
             ));
         }

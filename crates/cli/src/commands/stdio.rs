@@ -60,8 +60,21 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
 pub(crate) fn state(config: &mut Config) -> Result<DataDir, Failure> {
     match DataDir::take(&config.data_dir) {
         Ok(held) => Ok(held),
-        // A log belongs to one gate, and calls that are in none are what it is there to prevent.
-        Err(taken @ Unavailable::Taken(_)) if config.audit.is_some() => Err(taken.failure(&config.data_dir)),
+        // Calls that are in no log are what it is there to prevent.
+        Err(Unavailable::Taken(holder)) if config.audit.is_some() => {
+            let remedy = match holder.split_once(" at ") {
+                Some((_, url)) if url.starts_with("http") => format!(
+                    "use that gate: `--url {url}` for `list`, `call` and their like, `gatepost connect {url}` instead of \
+                     `gatepost stdio`; or stop it"
+                ),
+                _ => "stop that gate, or set another `data_dir` in gatepost.yaml".to_owned(),
+            };
+            let message = format!(
+                "the data directory {} is in use by {holder}, and with `audit` its log belongs to one gate",
+                config.data_dir.display()
+            );
+            Err(Failure::new(message, remedy))
+        }
         Err(Unavailable::Taken(holder)) => {
             tracing::info!(%holder, "the data directory is in use; this gate keeps nothing of its own");
             let temporary = DataDir::temporary()?;
