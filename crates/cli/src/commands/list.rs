@@ -176,12 +176,14 @@ fn row(item: &RawValue) -> [String; 2] {
         let _ = write!(name, " {}{optional}", Printable(argument));
     }
     let words = item.description.or(item.title).unwrap_or_default();
+    // The first paragraph, on one line: where its author broke it says nothing about where it may end.
     let first = words
         .lines()
         .map(str::trim)
-        .find(|line| !line.is_empty())
-        .unwrap_or_default()
-        .to_owned();
+        .skip_while(|line| line.is_empty())
+        .take_while(|line| !line.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ");
     let words = match (item.uri.is_some() || item.uri_template.is_some(), item.name) {
         (true, Some(own)) if first.is_empty() => own,
         _ => first,
@@ -208,7 +210,7 @@ mod tests {
             "properties": { "limit": { "type": "integer" }, "query": { "type": "string" } },
             "required": ["query"],
         });
-        let long = "Searches everything that was ever written, in all languages, and more.\nSecond line.";
+        let long = "Searches everything that was ever\nwritten, in all languages, and more.\n\nMore of it.";
         vec![
             (
                 "tools",
@@ -238,6 +240,17 @@ mod tests {
     fn a_terminal_shows_a_table() {
         let text = as_text(&lists(), true, Some(72));
         golden::check("list-all", &anstream::adapter::strip_str(&text).to_string());
+    }
+
+    /// A line that ends in the middle of a sentence, without a sign that there is more, reads like a mistake.
+    #[test]
+    fn a_file_gets_the_whole_first_paragraph() {
+        let text = anstream::adapter::strip_str(&as_text(&lists(), false, None)).to_string();
+        let line = text.lines().next().unwrap_or_default();
+        assert!(
+            line.ends_with("Searches everything that was ever written, in all languages, and more."),
+            "{text}"
+        );
     }
 
     #[test]
