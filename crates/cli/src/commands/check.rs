@@ -122,6 +122,19 @@ fn summary(text: &mut String, config: &Config) {
         let _ = writeln!(text, "  operators   {ops}");
     }
     let _ = writeln!(text, "  data        {}", config.data_dir.display());
+    let _ = writeln!(text, "  callers     {}", callers(config));
+    if !config.roles.is_empty() {
+        let roles = config.roles.iter().map(|role| &*role.rule.name);
+        let _ = writeln!(text, "  roles       {}", roles.collect::<Vec<_>>().join(", "));
+    }
+    if let Some(audit) = &config.audit {
+        let signed = if audit.signing_key.is_some() {
+            ", signed"
+        } else {
+            ""
+        };
+        let _ = writeln!(text, "  audit       on{signed}");
+    }
     let width = config
         .servers
         .iter()
@@ -147,6 +160,19 @@ fn summary(text: &mut String, config: &Config) {
         let title = if at == 0 { "views" } else { "" };
         let _ = writeln!(text, "  {title:<10}  {:<width$}  /mcp/{}", view.name, view.name);
     }
+}
+
+/// Who may come, in short.
+fn callers(config: &Config) -> String {
+    let Some(identity) = &config.identity else {
+        return "whoever reaches it, as `local`".to_owned();
+    };
+    let issuers = identity
+        .jwt
+        .iter()
+        .map(|issuer| format!("tokens of {}", issuer.issuer));
+    let keys = identity.api_keys.then(|| "API keys".to_owned());
+    keys.into_iter().chain(issuers).collect::<Vec<_>>().join(", ")
 }
 
 /// What a server is, without its arguments, which may be long and may be secrets.
@@ -185,6 +211,12 @@ fn as_json(source: &Source, checked: &Result<Config, Vec<Problem>>) -> String {
                 "listen": config.listen.to_string(),
                 "ops": config.ops.as_ref().map(ToString::to_string),
                 "data_dir": config.data_dir,
+                "identity": config.identity.as_ref().map(|identity| json!({
+                    "api_keys": identity.api_keys,
+                    "issuers": identity.jwt.iter().map(|issuer| &*issuer.issuer).collect::<Vec<_>>(),
+                })),
+                "roles": config.roles.iter().map(|role| &*role.rule.name).collect::<Vec<_>>(),
+                "audit": config.audit.is_some(),
                 "servers": servers.collect::<Vec<_>>(),
                 "disabled": config.disabled,
                 "views": config.views.iter().map(|view| view.name.as_str()).collect::<Vec<_>>(),
@@ -224,5 +256,19 @@ mod tests {
         let text = shown(yaml);
         assert!(!text.contains("secret"), "{text}");
         golden::check("check-good", &text);
+    }
+
+    #[test]
+    fn who_may_come_is_summed_up_too() {
+        let yaml = "identity: { api_keys: true, jwt: [{ issuer: \"https://id.example.com\", audience: [gate] }] }\n\
+            roles: { analyst: { allow: [\"*\"] }, writer: {} }\naudit: {}\nservers: { notes: { module: notes } }\n";
+        let text = shown(yaml);
+        for line in [
+            "  callers     API keys, tokens of https://id.example.com\n",
+            "  roles       analyst, writer\n",
+            "  audit       on\n",
+        ] {
+            assert!(text.contains(line), "{line} is not in {text}");
+        }
     }
 }
