@@ -12,7 +12,7 @@ from mcp import Client
 from mcp_types import CreateMessageResult, ElicitResult, ListRootsResult, Root, TextContent
 
 NAME, URL = sys.argv[1:]
-PATIENCE_SECONDS = 15
+PATIENCE_SECONDS = 45
 
 shown_urls = []
 logged = []

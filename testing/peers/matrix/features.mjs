@@ -5,7 +5,7 @@ import { EventEmitter, on } from "node:events";
 import { setTimeout as pause } from "node:timers/promises";
 
 // Only what is broken takes so long, also where a hundred tests run beside.
-const PATIENCE_MS = 15_000;
+const PATIENCE_MS = 45_000;
 
 /** What a client's handlers do, and what they saw. Each kind of client adds `call`, `watch` and `tools`. */
 export class Peer {
