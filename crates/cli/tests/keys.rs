@@ -460,3 +460,34 @@ fn a_keeper_notices_what_another_process_revoked() {
     keeper.close();
     assert_eq!(listed(&folder)[0]["last_used"], "2026-07-28T09:30:00Z");
 }
+
+#[test]
+fn keys_that_come_and_go_while_a_gate_runs_are_on_record() {
+    let folder = folder();
+    folder.write("gatepost.yaml", &format!("{CONFIG}audit: {{}}\n"));
+    let gate = folder.serve(&[]);
+    let id = create(&folder, &["--tenant", "acme"])["id"].as_str().unwrap().to_owned();
+    let recorded = |kind: &str| {
+        let since = std::time::Instant::now();
+        loop {
+            let done = folder.run(&["audit", "export"]);
+            let found = done
+                .stdout
+                .lines()
+                .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+                .find(|record| record["kind"] == kind);
+            match found {
+                Some(record) => return record,
+                None => assert!(since.elapsed() < program::PATIENCE, "{kind}: {done:?}"),
+            }
+        }
+    };
+    let created = recorded("key_created");
+    assert_eq!(created["key"], id, "{created}");
+    assert_eq!(created["roles"], serde_json::json!(["analyst"]), "{created}");
+    assert_eq!(created["tenant"], "acme", "{created}");
+    let done = folder.run(&["keys", "revoke", &id]);
+    assert_eq!(done.code, 0, "{done:?}");
+    assert_eq!(recorded("key_revoked")["key"], id);
+    drop(gate);
+}

@@ -11,7 +11,7 @@ use gatepost_audit::{Event, Log, SinkHealth, Sinks};
 use gatepost_config::{Config, Credential};
 use gatepost_identity::{Clock, Identity};
 use gatepost_policy::{Caller, Facts, RuleProblem, RuleSettings, Rules};
-use gatepost_store::{Keeper, KeyRing, Store};
+use gatepost_store::{Keeper, KeyChange, KeyRing, Store};
 use tokio::{sync::oneshot, task::JoinHandle};
 
 use crate::{
@@ -121,6 +121,9 @@ impl Governance {
             identity.begin();
         }
         if let Some(keys) = &self.keys {
+            if let Some(log) = self.audit.clone() {
+                keys.tell(move |change| recorded(&log, change));
+            }
             match keys.keep() {
                 Ok(keeper) => *lock(&self.keeper) = Some(keeper),
                 Err(error) => {
@@ -183,6 +186,24 @@ impl Governance {
         if let Some(sinks) = sinks {
             sinks.stop(LAST_RECORDS_WITHIN).await;
         }
+    }
+}
+
+/// Puts on record who came to have a key, or lost it. Only what other processes do while the gate runs is heard of.
+fn recorded(log: &Log, change: KeyChange<'_>) {
+    let written = match change {
+        KeyChange::Created(key) => {
+            let roles: Vec<&str> = key.roles.iter().map(|role| &**role).collect();
+            log.event(&Event::KeyCreated {
+                key: &key.id,
+                roles: &roles,
+                tenant: key.tenant.as_deref(),
+            })
+        }
+        KeyChange::Revoked(key) => log.event(&Event::KeyRevoked { key }),
+    };
+    if let Err(unwritten) = written {
+        tracing::error!(target: "gatepost::audit", %unwritten, "a key that was made or revoked could not be recorded");
     }
 }
 

@@ -30,7 +30,7 @@ pub use credentials::{Credentials, Kept, Slot, Token, TokenError};
 pub use error::StoreError;
 pub use keys::{KEY_ISSUER, KeyRecord, KeySettings, Keys, Revoked, StoredKey, UnixSeconds, create_key};
 pub use memory::Memory;
-pub use ring::{Keeper, KeyRefusal, KeyRing};
+pub use ring::{Keeper, KeyChange, KeyRefusal, KeyRing};
 pub use sealing::{SealingError, sealing_secrets};
 pub use sqlite::Database;
 

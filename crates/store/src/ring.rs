@@ -6,7 +6,7 @@ use std::{
     collections::HashMap,
     fmt, io,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst},
         mpsc::{RecvTimeoutError, Sender, channel},
     },
@@ -35,6 +35,19 @@ pub struct KeyRing {
     refreshing: Mutex<()>,
     /// Looks that failed since the last one that did not.
     failures: AtomicU32,
+    /// Who is told of keys that come and go.
+    told: OnceLock<Told>,
+}
+
+type Told = Box<dyn Fn(KeyChange<'_>) + Send + Sync>;
+
+/// What another process did to a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyChange<'a> {
+    /// It was made.
+    Created(&'a KeyRecord),
+    /// It was ended: the key of this id.
+    Revoked(&'a str),
 }
 
 struct Known {
@@ -93,7 +106,15 @@ impl KeyRing {
             generation: AtomicU64::new(0),
             refreshing: Mutex::new(()),
             failures: AtomicU32::new(0),
+            told: OnceLock::new(),
         })
+    }
+
+    /// From now on `told` hears of keys that are made and revoked, whenever a [refresh](Self::refresh) finds some. The first
+    /// call counts.
+    pub fn tell(&self, told: impl Fn(KeyChange<'_>) + Send + Sync + 'static) {
+        // The first one stays.
+        let _ = self.told.set(Box::new(told));
     }
 
     /// Whether `presented` is a good key at this time, and what it says of its bearer. Notes that it was used.
@@ -164,9 +185,13 @@ impl KeyRing {
         }
         let after = Known::read(&*self.keys, &before.keys)?;
         let lost = before.keys.iter().any(|(id, old)| !after.has(id, old));
-        self.known.store(Arc::new(after));
+        let after = Arc::new(after);
+        self.known.store(Arc::clone(&after));
         if lost {
             self.generation.fetch_add(1, SeqCst);
+        }
+        if let Some(told) = self.told.get() {
+            after.since(&before, told);
         }
         Ok(true)
     }
@@ -276,6 +301,19 @@ impl Known {
             version,
             keys: keys.collect(),
         })
+    }
+
+    /// Tells what has changed since `before`.
+    fn since(&self, before: &Self, told: &Told) {
+        for (id, entry) in &self.keys {
+            let old = before.keys.get(id);
+            if old.is_none() {
+                told(KeyChange::Created(&entry.record));
+            }
+            if entry.revoked && old.is_none_or(|old| !old.revoked) {
+                told(KeyChange::Revoked(id));
+            }
+        }
     }
 
     /// Whether whoever was verified by `old` would be again, as the same.

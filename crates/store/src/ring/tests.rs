@@ -37,6 +37,44 @@ fn a_good_key_says_who_its_bearer_is() {
 }
 
 #[test]
+fn who_wants_to_hears_of_each_key_that_comes_and_goes_once() {
+    let (keys, ring) = ring();
+    let before = made(&*keys, None);
+    ring.refresh().unwrap();
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let hearing = Arc::clone(&heard);
+    ring.tell(move |change| {
+        hearing.lock().unwrap().push(match change {
+            KeyChange::Created(record) => format!("created {} {:?}", record.id, record.tenant),
+            KeyChange::Revoked(id) => format!("revoked {id}"),
+        });
+    });
+    let heard = || std::mem::take(&mut *heard.lock().unwrap());
+    let id = |key: &ApiKey| key.presented().id().to_owned();
+
+    let key = made(&*keys, None);
+    ring.refresh().unwrap();
+    assert_eq!(heard(), [format!("created {} Some(\"acme\")", id(&key))]);
+    keys.revoke(&id(&before), NOW).unwrap();
+    ring.refresh().unwrap();
+    assert_eq!(heard(), [format!("revoked {}", id(&before))]);
+    // Both between two looks.
+    let short = made(&*keys, None);
+    keys.revoke(&id(&short), NOW).unwrap();
+    ring.refresh().unwrap();
+    assert_eq!(
+        heard(),
+        [
+            format!("created {} Some(\"acme\")", id(&short)),
+            format!("revoked {}", id(&short))
+        ]
+    );
+    keys.used(&[(id(&key).as_str().into(), NOW)]).unwrap();
+    ring.refresh().unwrap();
+    assert_eq!(heard(), Vec::<String>::new());
+}
+
+#[test]
 fn what_is_no_key_is_refused_for_its_reason() {
     let (keys, ring) = ring();
     let (key, other) = (made(&*keys, None), made(&*keys, None));
