@@ -449,15 +449,17 @@ impl<T> fmt::Debug for Identity<T> {
 }
 
 fn for_somebody_else(audiences: &[Box<str>], resource: &Resource) -> Refusal {
-    let (first, more) = match audiences {
-        [first, more @ ..] => (&**first, more.len()),
-        [] => ("", 0),
+    let reason = match audiences {
+        [] => "it has no `aud`".to_owned(),
+        [one] => format!("its `aud` is `{}`, which is not accepted here", Printable(one)),
+        [first, more @ ..] => format!(
+            "its `aud` is `{}` and {} more, none of which is accepted here",
+            Printable(first),
+            more.len()
+        ),
     };
     Refusal::invalid(
-        format!(
-            "its `aud` is `{}` and {more} more, none of which is accepted here",
-            Printable(first)
-        ),
+        reason,
         match resource.url() {
             Some(url) => format!("the token is for somebody else: ask its issuer for one for {url}"),
             None => "the token is for somebody else: ask its issuer for one for this endpoint".to_owned(),

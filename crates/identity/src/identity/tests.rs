@@ -88,6 +88,14 @@ fn a_token_is_for_the_endpoint_that_it_names() {
     ] {
         assert!(rig.refused(&token(aud)).contains("`aud`"));
     }
+    assert_eq!(
+        rig.refused(&token(json!("elsewhere"))),
+        "its `aud` is `elsewhere`, which is not accepted here"
+    );
+    assert_eq!(
+        rig.refused(&token(json!(["a", "b", "c"]))),
+        "its `aud` is `a` and 2 more, none of which is accepted here"
+    );
 }
 
 #[tokio::test(start_paused = true)]
