@@ -31,15 +31,18 @@ impl From<SessionState> for Seen {
 
 type Outcome = Result<Arc<Fake>, CallError>;
 
+/// A call that waits for its start, and how that is going to end.
+struct Start {
+    call: tokio::task::JoinHandle<Result<(), CallError>>,
+    end: oneshot::Sender<Outcome>,
+}
+
 /// One place in a pool, and all that it takes to let things happen to it.
 struct Life {
     pool: Arc<Pool<Fake>>,
     key: Key,
-    /// Who waits for the start that is under way, and how it is going to end.
-    starting: Option<(
-        tokio::task::JoinHandle<Result<(), CallError>>,
-        oneshot::Sender<Outcome>,
-    )>,
+    /// The start that is under way.
+    starting: Option<Start>,
     started: Vec<Arc<Fake>>,
 }
 
@@ -82,13 +85,13 @@ impl Life {
         if call.is_finished() {
             return call.await.unwrap().err();
         }
-        self.starting = Some((call, end));
+        self.starting = Some(Start { call, end });
         None
     }
 
     async fn starts(&mut self, outcome: Outcome) {
         let fine = outcome.is_ok();
-        let (call, end) = self.starting.take().unwrap();
+        let Start { call, end } = self.starting.take().unwrap();
         end.send(outcome).unwrap_or_else(|_| panic!("nobody starts"));
         assert_eq!(call.await.unwrap().is_ok(), fine);
     }
@@ -128,7 +131,7 @@ impl Life {
             }
             SessionEvent::Stopping => {
                 self.pool.close(Duration::ZERO).await;
-                if let Some((call, end)) = self.starting.take() {
+                if let Some(Start { call, end }) = self.starting.take() {
                     let late = Arc::new(Fake {
                         number: self.started.len(),
                         ended: AtomicBool::new(false),
