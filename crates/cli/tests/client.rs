@@ -229,6 +229,15 @@ fn wrong_arguments_are_said_before_anything_is_called() {
     assert_eq!(done.code, 2, "{done:?}");
 }
 
+/// An empty list would say that it has no tools.
+#[test]
+fn a_server_that_says_nothing_is_no_server_without_tools() {
+    let folder = Folder::new();
+    let done = folder.run(&["list", "--timeout", "1s", "--", "sleep", "600"]);
+    assert_eq!((done.code, done.stdout.as_str()), (4, ""), "{done:?}");
+    assert!(done.stderr.contains("it said nothing for 1 s"), "{done:?}");
+}
+
 /// What a gate answers says what is wrong with the credential, and what is wrong with two gates is their log.
 #[test]
 fn a_gate_that_asks_who_one_is_and_has_a_log_says_what_to_do() {

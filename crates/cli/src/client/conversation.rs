@@ -163,12 +163,15 @@ impl Client {
                     .filter(|server| unknown(server))
                     .map(|s| &**s.name())
                     .collect();
-                output::words(&format!("waiting for {}\n", names.join(", ")));
+                if !names.is_empty() {
+                    output::words(&format!("waiting for {}\n", names.join(", ")));
+                }
             }
         }
         for server in servers {
             let health = server.health();
-            if health.state != HealthState::Unhealthy {
+            let greeted = health.version.is_some() || health.state == HealthState::Healthy;
+            if greeted && health.state != HealthState::Unhealthy {
                 continue;
             }
             let reason = output::harmless(health.reason.as_deref().unwrap_or("it does not answer"));

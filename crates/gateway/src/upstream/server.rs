@@ -37,6 +37,9 @@ use super::{
 };
 use crate::{Module, metrics::ServerMetrics};
 
+/// How much longer a call waits for a place than a start may take.
+const LAST_MOMENT: Duration = Duration::from_millis(500);
+
 /// A server behind the gate.
 pub struct Server {
     me: Weak<Self>,
@@ -349,7 +352,8 @@ impl Server {
                     .await
             })
         };
-        let patience = self.context.silence.max(self.config.start_timeout);
+        // A start that ends at the last moment is to say itself what was wrong with it.
+        let patience = self.context.silence.max(self.config.start_timeout) + LAST_MOMENT;
         match tokio::time::timeout(patience, self.pool.lease(key, how, start)).await {
             Ok(lease) => lease,
             Err(_) => Err(self.context.error(
