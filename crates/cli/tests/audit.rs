@@ -163,7 +163,10 @@ async fn what_was_done_to_a_log_is_named() {
     let done = run(&["audit", "verify", "--dir", &audit]);
     assert_eq!(done.code, 1, "{done:?}");
     assert!(
-        done.stdout.starts_with(&format!("record {seq} was changed")),
+        done.stdout.starts_with(&format!("record {seq} was changed"))
+            && done
+                .stdout
+                .contains(&format!("intact     records up to {}\n", seq - 1)),
         "{done:?}"
     );
 

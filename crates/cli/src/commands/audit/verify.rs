@@ -144,8 +144,15 @@ fn as_text(report: &Report, known: &Known, folder: &Path) -> String {
         if let Some(file) = &fault.file {
             let _ = writeln!(text, "  in         {}", file.display());
         }
-        if let Some(last) = &report.last {
-            let _ = writeln!(text, "  intact     records up to {}, of {}", last.seq, last.time);
+        match &report.last {
+            Some(last) if last.seq < fault.seq => {
+                let _ = writeln!(text, "  intact     records up to {}, of {}", last.seq, last.time);
+            }
+            // The record at fault was read like any other: the one behind it told.
+            _ if fault.seq > 1 => {
+                let _ = writeln!(text, "  intact     records up to {}", fault.seq - 1);
+            }
+            _ => {}
         }
     } else if let (Some(first), Some(last)) = (&report.first, &report.last) {
         let _ = writeln!(
