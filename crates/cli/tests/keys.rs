@@ -466,7 +466,10 @@ fn keys_that_come_and_go_while_a_gate_runs_are_on_record() {
     let folder = folder();
     folder.write("gatepost.yaml", &format!("{CONFIG}audit: {{}}\n"));
     let gate = folder.serve(&[]);
-    let id = create(&folder, &["--tenant", "acme"])["id"].as_str().unwrap().to_owned();
+    let id = create(&folder, &["--tenant", "acme"])["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let recorded = |kind: &str| {
         let since = std::time::Instant::now();
         loop {
