@@ -229,6 +229,23 @@ fn wrong_arguments_are_said_before_anything_is_called() {
     assert_eq!(done.code, 2, "{done:?}");
 }
 
+#[test]
+fn a_gate_with_views_only_wants_one_named() {
+    let folder = Folder::new();
+    folder.write(
+        "gatepost.yaml",
+        "data_dir: ./state\nendpoints: { all: false, servers: false }\nservers: { calculator: { module: calculator } }\n\
+         views: { sums: { include: ['calculator__*'] } }\n",
+    );
+    let done = folder.run(&["list"]);
+    assert_eq!(done.code, 2, "{done:?}");
+    assert!(
+        done.stderr.contains("`endpoints.all` switches it off") && done.stderr.contains("--view"),
+        "{done:?}"
+    );
+    assert_eq!(folder.run(&["list", "--view", "sums"]).code, 0);
+}
+
 /// An empty list would say that it has no tools.
 #[test]
 fn a_server_that_says_nothing_is_no_server_without_tools() {

@@ -51,6 +51,9 @@ pub struct Connection {
 /// Why a connection could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
+    /// The gate has no endpoint of all its servers.
+    #[error("there is no endpoint of all servers: `endpoints.all` switches it off")]
+    NoneOfAll,
     /// The gate has no such endpoint.
     #[error(
         "there is no server or view `{0}`; it is not in the configuration, or `endpoints` switches it off"
@@ -67,9 +70,10 @@ impl Connection {
     /// # Errors
     /// When there is no such endpoint.
     pub fn open(gate: &Arc<Gate>, path: &str) -> Result<Self, OpenError> {
-        let endpoint = gate
-            .endpoint(path)
-            .ok_or_else(|| OpenError::NoEndpoint(path.to_owned()))?;
+        let endpoint = gate.endpoint(path).ok_or_else(|| match path {
+            "" => OpenError::NoneOfAll,
+            _ => OpenError::NoEndpoint(path.to_owned()),
+        })?;
         Ok(Self::of(gate, endpoint, Arc::clone(&gate.governance.local))?)
     }
 
