@@ -71,10 +71,18 @@ fn send(pid: Pid, signal: Signal) {
     kill_process(pid, signal).ok();
 }
 
-/// Kills everything below a supervisor that no longer does so itself.
+/// How often it is looked for processes that were forked while the others were killed: nobody forks for so long who dies.
+const ROUNDS: usize = 100;
+
+/// Kills everything below a supervisor that no longer does so itself, what is forked meanwhile too.
 pub(super) fn kill_below(supervisor: Pid) {
-    for pid in descendants(supervisor).unwrap_or_default() {
-        send(pid, Signal::KILL);
+    for _ in 0..ROUNDS {
+        let living = descendants(supervisor).unwrap_or_default();
+        if living.is_empty() {
+            return;
+        }
+        living.into_iter().for_each(|pid| send(pid, Signal::KILL));
+        std::thread::yield_now();
     }
 }
 
