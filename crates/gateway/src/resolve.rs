@@ -126,7 +126,10 @@ fn is_unknown(refusal: &Refusal) -> bool {
 /// Fails, in its own words, with the server that the request must mean if it means anything and that was never reached.
 async fn reach_the_unseen(inbound: &Inbound) -> Result<(), Refusal> {
     let named = inbound.request.param_text("name").unwrap_or_default();
-    let within_reach = |server: &&Arc<Server>| inbound.client.caller.may_reach(server.name());
+    // Neither who has nothing of it, nor who has nothing of it here, is told that there is such a server.
+    let within_reach = |server: &&Arc<Server>| {
+        inbound.client.caller.may_reach(server.name()) && inbound.view.rules().may_reach(server.name())
+    };
     let meant = |server: &&Arc<Server>| {
         inbound.view.only_server().is_some()
             || named

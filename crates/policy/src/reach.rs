@@ -1,6 +1,6 @@
 //! Whether anything of a server could ever be a caller's, before anything is known of the server.
 
-use crate::Caller;
+use crate::{Caller, Pattern, ViewRules};
 
 impl Caller {
     /// Whether one of its roles allows anything at all of `server`, as far as names tell. Who cannot reach a server is not
@@ -14,25 +14,43 @@ impl Caller {
         if self.is_free() {
             return true;
         }
-        let names = || server.chars().chain("__".chars());
-        let denied = self
-            .bound()
-            .flat_map(|role| &role.deny)
-            .any(|pattern| pattern.matches_all_after(names()));
-        let allowed = || {
-            self.bound()
-                .flat_map(|role| &role.allow)
-                .any(|pattern| pattern.matches_some_after(names()))
-        };
-        !denied && allowed()
+        leaves_some(server, self.bound().flat_map(|role| &role.deny))
+            && takes_some(server, self.bound().flat_map(|role| &role.allow))
     }
+}
+
+impl ViewRules {
+    /// Whether anything at all of `server` is selected, as far as names tell.
+    pub fn may_reach(&self, server: &str) -> bool {
+        let selection = &self.selection;
+        leaves_some(server, selection.exclude.iter())
+            && selection
+                .include
+                .as_ref()
+                .is_none_or(|include| takes_some(server, include.iter()))
+    }
+}
+
+/// Whether these leave a name that a thing of the server can have.
+fn leaves_some<'a>(server: &str, mut patterns: impl Iterator<Item = &'a Pattern>) -> bool {
+    !patterns.any(|pattern| pattern.matches_all_after(names(server)))
+}
+
+/// Whether one of these takes a name that a thing of the server can have.
+fn takes_some<'a>(server: &str, mut patterns: impl Iterator<Item = &'a Pattern>) -> bool {
+    patterns.any(|pattern| pattern.matches_some_after(names(server)))
+}
+
+/// How all names of its things begin.
+fn names(server: &str) -> impl Iterator<Item = char> + Clone {
+    server.chars().chain("__".chars())
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
-    use crate::{Access, Facts, Method, Pattern, Principal, RoleSettings, RuleSettings, Rules};
+    use crate::{Access, Facts, Method, Pattern, Principal, RoleSettings, RuleSettings, Rules, ViewRules};
 
     #[track_caller]
     fn check(allow: &[&str], deny: &[&str], server: &str, expected: bool) {
@@ -69,6 +87,25 @@ mod tests {
         // The separator may be part of a server's name.
         check(&["a__b__x"], &[], "a", true);
         check(&["a__b__x"], &[], "a__b", true);
+    }
+
+    #[test]
+    fn a_view_reaches_the_servers_of_which_it_selects_something() {
+        let check = |include: Option<&[&str]>, exclude: &[&str], expected| {
+            let patterns =
+                |texts: &[&str]| -> Vec<_> { texts.iter().map(|text| Pattern::new(text).unwrap()).collect() };
+            let mut view = ViewRules::everything();
+            view.selection.include = include.map(patterns);
+            view.selection.exclude = patterns(exclude);
+            assert_eq!(view.may_reach("crm"), expected, "{include:?} {exclude:?}");
+        };
+        check(None, &[], true);
+        check(None, &["crm__*"], false);
+        check(None, &["crm__delete*"], true);
+        check(Some(&["crm__get"]), &[], true);
+        check(Some(&["crm__get"]), &["crm__*"], false);
+        check(Some(&["other__*"]), &[], false);
+        check(Some(&[]), &[], false);
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! What a caller may not see, asked for by every way there is. What is forbidden looks like what does not exist.
 
-use gatepost_testkit::gate::{Answer, Client, Era, Post};
+use gatepost_testkit::gate::{Answer, Client, Era, Gate, Post};
 use serde_json::{Value, json};
 
-use crate::house::{House, MARK, seen};
+use crate::house::{GATEPOST, House, MARK, seen};
 
 /// The same request of a thing that is hidden and of one that does not exist, with an answer that is the same to the byte.
 async fn alike(client: &Client, method: &str, hidden: &str, params: impl Fn(&str) -> Value) {
@@ -209,6 +209,32 @@ async fn hidden_prompts_and_resources_are_hidden_everywhere() {
 }
 
 /// What the protocol does not know passes to the server of its endpoint, if its name is allowed.
+/// A server that is down is named to those who see something of it. Where a view shows nothing of it there is no such server.
+#[tokio::test]
+async fn a_server_that_is_down_is_unknown_where_nothing_of_it_is_shown() {
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/mcp", nobody.local_addr().unwrap());
+    drop(nobody);
+    let servers = json!({ "down": { "url": url }, "calc": { "module": "calculator" } });
+    let views = json!({ "without": { "exclude": ["down__*"] }, "others": { "include": ["calc__*"] },
+        "most": { "exclude": ["down__delete*"] } });
+    let gate = Gate::start(GATEPOST, &format!("servers: {servers}\nviews: {views}")).await;
+    let ask = async |path: &str, name: &str| {
+        let client = gate.modern(path);
+        let post = client.request_as("7", "tools/call", &named(name).to_string());
+        client.send(&post).await
+    };
+    for path in ["/mcp/without", "/mcp/others"] {
+        let (guessed, unknown) = (ask(path, "down__get").await, ask(path, "dawn__get").await);
+        assert_eq!(unknown.outcome(), (200, Some(-32602)), "{}", unknown.text());
+        assert_eq!(seen(&guessed, "down__get"), seen(&unknown, "dawn__get"), "{path}");
+    }
+    for path in ["/mcp", "/mcp/most"] {
+        let told = ask(path, "down__get").await;
+        assert_eq!(told.json()["error"]["data"]["server"], "down", "{}", told.text());
+    }
+}
+
 #[tokio::test]
 async fn a_vendors_methods_are_decided_too() {
     let house = House::open().await;
