@@ -218,7 +218,7 @@ async fn credential(
     {
         return Err(Refusal::Limited {
             exceeded: Box::new(exceeded),
-            tool: false,
+            target: None,
         });
     }
     let outcome = match identity.recall(headers, resource) {

@@ -1,5 +1,7 @@
 //! What a client says without wanting an answer: it gave up on a call, its roots changed, it answers a server's question.
 
+use std::sync::Arc;
+
 use gatepost_policy::{Action, Circumstances, Classified, Decision, Kind, decide};
 use gatepost_protocol::{
     envelope::{Id, Notification, Response},
@@ -14,7 +16,7 @@ use crate::{
     gate::Gate,
     inbound::Client,
     record::{told, turned_away},
-    refusal::Refusal,
+    refusal::{Limited, Refusal},
     upstream::Asker,
 };
 
@@ -93,7 +95,12 @@ async fn vendor(gate: &Gate, admitted: &Admitted, client: &Client, notification:
         Err(exceeded) => {
             return refused(Refusal::Limited {
                 exceeded: Box::new(exceeded),
-                tool: false,
+                target: Some(Box::new(Limited {
+                    server: Arc::clone(server.name()),
+                    original: action.name.into(),
+                    name: action.name.into(),
+                    tool: false,
+                })),
             });
         }
     };

@@ -178,7 +178,7 @@ async fn request(gate: &Arc<Gate>, inbound: Arc<Inbound>) -> Result<Answer, Refu
 fn limited(exceeded: Exceeded) -> Refusal {
     Refusal::Limited {
         exceeded: Box::new(exceeded),
-        tool: false,
+        target: None,
     }
 }
 

@@ -3,12 +3,32 @@
 
 use std::{sync::Arc, time::Duration};
 
-use gatepost_policy::Reason;
+use gatepost_policy::{Printable, Reason};
 use gatepost_protocol::envelope::ParseError;
 
 use http::HeaderValue;
 
 use crate::{identify::Unidentified, limits::Exceeded, upstream::CallError};
+
+/// A call for which there is no room now.
+#[derive(Debug)]
+pub struct Limited {
+    /// Where it would go.
+    pub(crate) server: Arc<str>,
+    /// What the thing is called there.
+    pub(crate) original: Arc<str>,
+    /// What its caller calls it.
+    pub(crate) name: Box<str>,
+    /// Whether it is a tool, whose result can say so.
+    pub(crate) tool: bool,
+}
+
+fn for_whom(target: Option<&Limited>) -> String {
+    target.map_or_else(String::new, |limited| {
+        let (name, server) = (Printable(&limited.name), Printable(&limited.server));
+        format!("`{name}` of server `{server}`: ")
+    })
+}
 
 /// Why a message got no answer from a server.
 #[derive(Debug, thiserror::Error)]
@@ -113,12 +133,12 @@ pub enum Refusal {
         challenge: HeaderValue,
     },
     /// A limit or quota of the configuration is reached.
-    #[error("{exceeded}")]
+    #[error("{}{exceeded}", for_whom(target.as_deref()))]
     Limited {
         /// Which, and until when.
         exceeded: Box<Exceeded>,
-        /// Whether it was a tool that was called, whose result can say so.
-        tool: bool,
+        /// What was called, where that was known already.
+        target: Option<Box<Limited>>,
     },
     /// The audit log cannot be written, and the configuration wants no call without it. The call was not made.
     #[error(

@@ -105,12 +105,16 @@ pub(crate) fn render(refusal: &Refusal, about: &About) -> (StatusCode, Bytes) {
             Some(json!({ "server": &**server })),
         ),
         // RFC 6585 4. Where only a server or some tools are over, their caller is fine.
-        Refusal::Limited { exceeded, .. } => {
+        Refusal::Limited { exceeded, target } => {
             let status = match exceeded.scope {
                 Scope::Caller => StatusCode::TOO_MANY_REQUESTS,
                 Scope::Target => StatusCode::OK,
             };
-            let data = json!({ "limit": &*exceeded.words, "retry_after_s": exceeded.seconds() });
+            let mut data = json!({ "limit": &*exceeded.words, "retry_after_s": exceeded.seconds() });
+            if let Some(limited) = target {
+                data["server"] = (*limited.server).into();
+                data["name"] = (*limited.name).into();
+            }
             (status, INTERNAL_ERROR, Some(data))
         }
         Refusal::TooManyStreams { .. } => (StatusCode::TOO_MANY_REQUESTS, INTERNAL_ERROR, None),
@@ -149,7 +153,9 @@ pub(crate) fn render(refusal: &Refusal, about: &About) -> (StatusCode, Bytes) {
 fn says_so_itself(refusal: &Refusal) -> bool {
     match refusal {
         Refusal::Denied { tool, .. } => *tool,
-        Refusal::Limited { exceeded, tool } => *tool && exceeded.scope == Scope::Target,
+        Refusal::Limited { exceeded, target } => {
+            exceeded.scope == Scope::Target && target.as_ref().is_some_and(|limited| limited.tool)
+        }
         _ => false,
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     explain,
     gate::Gate,
     inbound::Inbound,
-    refusal::Refusal,
+    refusal::{Limited, Refusal},
     respond::{About, render},
 };
 
@@ -48,7 +48,10 @@ pub(crate) fn denied(gate: &Gate, inbound: &Inbound, refusal: &Refusal) {
         log,
         &Denial {
             who: account.who(),
-            what: account.what(hidden.map(|(server, original, _)| (&**server, &**original))),
+            what: account.what(match hidden {
+                Some((server, original, _)) => Some((&**server, &**original)),
+                None => limited(refusal).map(|target| (&*target.server, &*target.original)),
+            }),
             status: render(refusal, &about).0.as_u16(),
             reason: &reason,
             by: By::default(),
@@ -94,6 +97,8 @@ pub(crate) fn turned_away(
             },
             what: What {
                 endpoint: Some(url_path),
+                server: limited(refusal).map(|target| &*target.server),
+                name: limited(refusal).map(|target| &*target.name),
                 ..What::default()
             },
             status: render(refusal, &About::default()).0.as_u16(),
@@ -101,6 +106,14 @@ pub(crate) fn turned_away(
             ..Denial::default()
         },
     );
+}
+
+/// What there was no room for, where that is known.
+fn limited(refusal: &Refusal) -> Option<&Limited> {
+    match refusal {
+        Refusal::Limited { target, .. } => target.as_deref(),
+        _ => None,
+    }
 }
 
 fn is_denial(refusal: &Refusal) -> bool {

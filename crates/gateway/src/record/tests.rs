@@ -90,6 +90,42 @@ async fn a_vendors_notification_is_recorded_and_limited_like_a_call() {
 }
 
 #[tokio::test]
+async fn a_caller_over_a_limit_is_told_of_what() {
+    for (bound, status) in [
+        ("quotas: [{ per: principal, calls: 1/day }]", 429),
+        (
+            "limits: [{ per: principal, match: 's__*', rate: 1/h, burst: 1 }]",
+            200,
+        ),
+    ] {
+        let rig = Rig::with("", &format!(", audit: {{}}, {bound}")).await;
+        let session = rig.session("{}").await;
+        let call = async || rig.within(&session, "tools/call", r#"{"name":"echo"}"#).await;
+        assert_eq!(call().await.status, 200);
+        let over = call().await;
+        assert_eq!(over.status, status, "{over:?}");
+        let error = &over.message["error"];
+        let text = match status {
+            // Where only some things are over, their result says so.
+            200 => &over.message["result"]["content"][0]["text"],
+            _ => &error["message"],
+        };
+        let text = text.as_str().unwrap();
+        assert!(text.starts_with("`echo` of server `s`: the limit of "), "{text}");
+        if status == 429 {
+            assert_eq!(error["data"]["server"], "s");
+            assert_eq!(error["data"]["name"], "echo");
+        }
+        let denials = of_kind(&rig, "denial");
+        let [denial] = &*denials else {
+            panic!("{denials:?}")
+        };
+        assert_eq!(denial["what"]["server"], "s", "{denial}");
+        assert!(denial.to_string().contains("`echo` of server"), "{denial}");
+    }
+}
+
+#[tokio::test]
 async fn a_retry_that_opens_nothing_was_not_sent() {
     let rig = Rig::with("", ", audit: {}").await;
     let body = format!(
