@@ -28,7 +28,7 @@ mod verify;
 pub use chain::Hash;
 pub use engine::{Health, Unwritten};
 pub use gatepost_policy::Effect;
-pub use log::{Log, OpenCall, Written};
+pub use log::{CallId, Log, OpenCall, Written};
 pub use moment::Moment;
 pub use open::OpenError;
 pub use query::{Entry, Filter, Record, RecordedDecision, RecordedWhat, RecordedWho, Tail, export, query};

@@ -3,6 +3,7 @@
 use std::{
     fmt,
     fs::File,
+    num::NonZeroU64,
     sync::{Arc, Mutex, PoisonError},
     thread::JoinHandle,
     time::Instant,
@@ -33,6 +34,10 @@ struct Open {
     /// Who holds it writes the log.
     lock: Mutex<Option<File>>,
 }
+
+/// Names a call that is on record, as long as the log is open. [`Log::id`] spells it out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CallId(NonZeroU64);
 
 /// A call whose intent is written. What becomes of it is told by [`outcome`](Self::outcome); dropped without, it counts as
 /// abandoned.
@@ -157,6 +162,11 @@ impl Log {
         })
     }
 
+    /// The id of a call's intent, by which other records refer to it.
+    pub fn id(&self, call: CallId) -> String {
+        line::id(&self.0.engine.run, call.0.get())
+    }
+
     fn write(&self, body: &[u8], change: Change, urgent: bool) -> Result<Written, Unwritten> {
         let mark = self.0.engine.record(body, change, urgent)?;
         Ok(Written {
@@ -253,7 +263,12 @@ impl OpenCall {
     /// The id of the intent's record, by which other records refer to it. `None` if the log could not be written, and that
     /// is allowed.
     pub fn id(&self) -> Option<String> {
-        (self.intent.seq != 0).then(|| line::id(&self.log.0.engine.run, self.intent.seq))
+        Some(self.log.id(self.short()?))
+    }
+
+    /// The same in short, for as long as the log is open.
+    pub fn short(&self) -> Option<CallId> {
+        NonZeroU64::new(self.intent.seq).map(CallId)
     }
 
     #[cfg(test)]

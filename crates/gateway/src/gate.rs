@@ -204,8 +204,11 @@ impl Gate {
     }
 
     /// Begins to take calls: catalogs are fetched in the background from now on.
-    pub fn open(&self) {
+    pub fn open(self: &Arc<Self>) {
         self.governance.open();
+        tokio::spawn(Sessions::keep_swept(Arc::downgrade(self), |gate: &Self| {
+            &gate.sessions
+        }));
         self.snapshot.load().catalog.start();
         self.phase.store(Phase::Ready as u8, Relaxed);
     }

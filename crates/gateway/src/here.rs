@@ -9,7 +9,7 @@ use gatepost_protocol::{envelope::Request, logging::LogLevel, method::Method};
 use crate::{
     answer::Answer,
     authorize::may_watch,
-    catalog::ListKind,
+    catalog::{ListKind, View},
     gate::Gate,
     identify::lapse,
     inbound::{Carrier, Inbound},
@@ -69,7 +69,7 @@ fn empty(inbound: &Inbound) -> Answer {
 }
 
 /// The endpoint's lists, once servers never seen before have had a moment to say what they offer.
-async fn settled(inbound: &Inbound) -> Result<Arc<crate::catalog::View>, Refusal> {
+async fn settled(inbound: &Inbound) -> Result<Arc<View>, Refusal> {
     let endpoint = inbound.endpoint();
     let asker = inbound.asker();
     endpoint.catalog.settled(&endpoint.name, asker).await;
@@ -142,37 +142,49 @@ fn uri(inbound: &Inbound) -> Result<Arc<str>, Refusal> {
     Ok(Arc::from(&*uri))
 }
 
+/// The endpoint as this caller sees it, once servers never seen before have had a moment to say whether one of these is theirs.
+pub(crate) async fn view_with<'a>(inbound: &Inbound, mut uris: impl Iterator<Item = &'a str>) -> Arc<View> {
+    let known = &inbound.view;
+    if known.unseen().next().is_some() && uris.any(|uri| known.resource(uri).is_none()) {
+        return settled(inbound).await.unwrap_or_else(|_| Arc::clone(known));
+    }
+    Arc::clone(known)
+}
+
 /// The server of a resource that the caller may be told of.
-fn watchable<'a>(inbound: &'a Inbound, uri: &str) -> Result<&'a Arc<Server>, Refusal> {
-    let (caller, view) = (&inbound.client.caller, &inbound.view);
+async fn watchable(inbound: &Inbound, uri: &str) -> Result<Arc<Server>, Refusal> {
+    let view = view_with(inbound, std::iter::once(uri)).await;
     view.resource(uri)
-        .filter(|server| may_watch(caller, view, server.name(), uri))
+        .filter(|server| may_watch(&inbound.client.caller, &view, server.name(), uri))
+        .map(Arc::clone)
         .ok_or_else(|| Refusal::UnknownResource(uri.to_owned()))
 }
 
 /// 2025-11-25 server/resources#Subscriptions.
 async fn subscribe(gate: &Gate, inbound: &Inbound) -> Result<Answer, Refusal> {
     let uri = uri(inbound)?;
-    let server = watchable(inbound, &uri)?;
+    let server = watchable(inbound, &uri).await?;
     let Some(conversation) = inbound.client.conversation else {
         return Err(Refusal::UnknownMethod(inbound.request.method().to_owned()));
     };
+    let watched = server.watched(inbound.asker(), &uri).map_err(Refusal::Call)?;
     let is_new = gate.sessions.with(conversation, |live| {
         let subscriptions = &mut live.subscriptions;
-        if subscriptions.contains_key(&uri) {
+        let before = subscriptions.get(&uri);
+        if before.is_some_and(|before| before.is_with(&watched)) {
             return Ok(false);
         }
-        if subscriptions.len() >= MAX_NAMED {
+        if before.is_none() && subscriptions.len() >= MAX_NAMED {
             return Err(Refusal::params(format!(
                 "a session may watch {MAX_NAMED} resources at once"
             )));
         }
-        subscriptions.insert(Arc::clone(&uri), Arc::clone(server));
+        subscriptions.insert(Arc::clone(&uri), Arc::clone(&watched));
         Ok(true)
     });
     if is_new? {
-        let subscribed = tokio::time::timeout(SUBSCRIBE_WITHIN, server.subscribe(&uri)).await;
-        let failed = match subscribed {
+        let begun = tokio::time::timeout(SUBSCRIBE_WITHIN, watched.begin()).await;
+        let failed = match begun {
             Ok(Ok(())) => return Ok(empty(inbound)),
             Ok(Err(error)) => Refusal::Call(error),
             Err(_) => internal(&std::io::Error::other(
@@ -190,8 +202,8 @@ async fn unsubscribe(gate: &Gate, inbound: &Inbound) -> Result<Answer, Refusal> 
     let uri = uri(inbound)?;
     let watched = |id| gate.sessions.with(id, |live| live.subscriptions.remove(&uri));
     match inbound.client.conversation.and_then(watched) {
-        Some(server) => server.unsubscribe(&uri).await,
-        None => drop(watchable(inbound, &uri)?),
+        Some(watched) => watched.end().await,
+        None => drop(watchable(inbound, &uri).await?),
     }
     Ok(empty(inbound))
 }
@@ -211,8 +223,8 @@ pub(crate) async fn end_connection(gate: &Gate, conversation: ConversationId) {
 async fn give_up(gate: &Gate, conversation: ConversationId, live: Option<Live>) {
     gate.conversations.end(conversation);
     gate.resumable.forget(conversation);
-    for (uri, server) in live.into_iter().flat_map(|live| live.subscriptions) {
-        server.unsubscribe(&uri).await;
+    for watched in live.into_iter().flat_map(|live| live.subscriptions.into_values()) {
+        watched.end().await;
     }
 }
 

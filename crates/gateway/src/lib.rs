@@ -52,6 +52,7 @@ pub use transport::{
 };
 pub use upstream::{
     CallError, Cause, ContextError, CredentialKind, Health, HealthState, SecretUse, Server, StoredTokens,
+    Used,
 };
 
 /// The stages whose order the compiler keeps, and the proofs they leave behind. A proof can be named here, and made

@@ -17,12 +17,13 @@ use crate::{
     catalog::{ListKind, View, ViewChange},
     conversation::Listening,
     gate::{Endpoint, Gate},
+    here::view_with,
     inbound::{Carrier, Inbound},
     receive::request_id,
     refusal::Refusal,
     session::{ConversationId, Session},
     task::declared,
-    upstream::{Asker, KeptAsker, Server},
+    upstream::{Asker, Fingerprint, KeptAsker, Watched},
 };
 
 mod tasks;
@@ -46,22 +47,6 @@ struct Filter {
     tasks: Vec<Arc<str>>,
 }
 
-/// A resource watched on a server's side; given up when dropped.
-struct Watched {
-    server: Arc<Server>,
-    uri: Arc<str>,
-}
-
-impl Drop for Watched {
-    fn drop(&mut self) {
-        let (server, uri) = (Arc::clone(&self.server), Arc::clone(&self.uri));
-        // A stream ends by being dropped, wherever its connection broke; telling the server takes longer than that.
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move { server.unsubscribe(&uri).await });
-        }
-    }
-}
-
 /// Opens a modern client's stream. Source: MCP 2026-07-28, basic/patterns/subscriptions.
 pub(crate) async fn open(gate: &Arc<Gate>, inbound: Arc<Inbound>) -> Result<Answer, Refusal> {
     let mut filter = filter(&inbound)?;
@@ -73,28 +58,29 @@ pub(crate) async fn open(gate: &Arc<Gate>, inbound: Arc<Inbound>) -> Result<Answ
     // Looked at before listening, and listening before anything is promised: no change falls between.
     let eyes = Eyes::of(endpoint, inbound.asker());
     let changes = endpoint.catalog.changes(&endpoint.name);
+    let view = view_with(&inbound, filter.uris.iter().map(|uri| &**uri)).await;
     let asked: Vec<_> = filter
         .uris
         .iter()
-        .filter_map(|uri| Some((uri, inbound.view.resource(uri)?)))
-        .filter(|(uri, server)| may_watch(&inbound.client.caller, &inbound.view, server.name(), uri))
-        .map(|(uri, server)| (Arc::clone(uri), Arc::clone(server)))
+        .filter_map(|uri| Some((uri, view.resource(uri)?)))
+        .filter(|(uri, server)| may_watch(&inbound.client.caller, &view, server.name(), uri))
+        .filter_map(|(uri, server)| server.watched(inbound.asker(), uri).ok())
         .collect();
-    let granted = join_all(asked.into_iter().map(|(uri, server)| async move {
-        let subscribed = tokio::time::timeout(ACKNOWLEDGE_WITHIN, server.subscribe(&uri)).await;
-        matches!(subscribed, Ok(Ok(()))).then_some(Watched { server, uri })
+    let granted = join_all(asked.into_iter().map(|watched| async move {
+        let begun = tokio::time::timeout(ACKNOWLEDGE_WITHIN, watched.begin()).await;
+        matches!(begun, Ok(Ok(()))).then_some(watched)
     }));
     let id = request_id(&inbound.request);
     let followed = tasks::follow(&inbound, &filter.tasks, &id);
     let (granted, followed) = tokio::join!(granted, followed);
-    let watched: Vec<Watched> = granted.into_iter().flatten().collect();
-    filter.uris = watched.iter().map(|watched| Arc::clone(&watched.uri)).collect();
+    let watched: Vec<Arc<Watched>> = granted.into_iter().flatten().collect();
+    filter.uris = watched.iter().map(|watched| Arc::clone(watched.uri())).collect();
     filter.tasks = followed.iter().flat_map(Followed::names).collect();
     let notices = stream::select_all(followed.into_iter().map(Followed::into_messages));
     let follow = Follow {
         changes,
         eyes,
-        interest: Interest::Filter(filter.clone()),
+        interest: Interest::Filter(filter.clone(), watched),
         tag: Some(id.clone()),
         pending: Vec::new(),
     };
@@ -130,8 +116,8 @@ pub(crate) async fn open(gate: &Arc<Gate>, inbound: Arc<Inbound>) -> Result<Answ
     let messages = stream::once(std::future::ready(acknowledged))
         .chain(body)
         .map(move |message| {
-            // Watched resources and the place among the calls in flight live as long as the stream.
-            let _open = (&watched, &inbound, &open_call);
+            // The place among the calls in flight lives as long as the stream, as watched resources do.
+            let _open = (&inbound, &open_call);
             message
         });
     Ok(Answer::Messages(Box::pin(messages)))
@@ -154,6 +140,7 @@ pub(crate) fn session_stream(
         questions: gate.conversations.listen(session.id),
     };
     let interest = Interest::Session(Arc::clone(gate), session.id);
+    tokio::spawn(renew(Arc::clone(gate), session.id, asker.to_kept()));
     let eyes = Eyes::of(endpoint, asker);
     let follow = Follow {
         changes: endpoint.catalog.changes(&endpoint.name),
@@ -177,6 +164,33 @@ pub(crate) fn session_stream(
     ))
 }
 
+/// Goes on watching with the credential that the caller comes with now, where it watched with another one before: a stream ends
+/// with its token, so whoever has a new one opens a new one.
+async fn renew(gate: Arc<Gate>, session: ConversationId, asker: KeptAsker) {
+    let watching: Vec<_> = gate.sessions.with(session, |live| {
+        live.subscriptions.values().map(Arc::clone).collect()
+    });
+    for old in watching {
+        let outcome = match old.server().watched(asker.asker(), old.uri()) {
+            Ok(new) if new.is_with(&old) => continue,
+            Ok(new) => {
+                let ours = gate.sessions.with(session, |live| {
+                    let kept = live.subscriptions.get_mut(old.uri())?;
+                    Arc::ptr_eq(kept, &old).then(|| *kept = Arc::clone(&new))
+                });
+                match ours {
+                    Some(()) => new.begin().await,
+                    None => continue,
+                }
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = outcome {
+            tracing::debug!(%error, "watching with another credential");
+        }
+    }
+}
+
 /// A session's GET stream while it is open.
 struct OpenStream {
     gate: Arc<Gate>,
@@ -197,25 +211,26 @@ impl Drop for OpenStream {
 }
 
 enum Interest {
-    Filter(Filter),
+    Filter(Filter, Vec<Arc<Watched>>),
     Session(Arc<Gate>, ConversationId),
 }
 
 impl Interest {
     fn wants(&self, change: &ViewChange) -> bool {
         match (self, change) {
-            (Self::Filter(filter), ViewChange::Tools) => filter.tools,
-            (Self::Filter(filter), ViewChange::Prompts) => filter.prompts,
-            (Self::Filter(filter), ViewChange::Resources) => filter.resources,
-            (Self::Filter(filter), ViewChange::Updated { uri, .. }) => {
-                filter.uris.iter().any(|watched| covers(watched, uri))
+            (Self::Filter(filter, _), ViewChange::Tools) => filter.tools,
+            (Self::Filter(filter, _), ViewChange::Prompts) => filter.prompts,
+            (Self::Filter(filter, _), ViewChange::Resources) => filter.resources,
+            (Self::Filter(_, all), ViewChange::Updated { server, uri, of }) => {
+                all.iter().any(|watched| hears(watched, server, uri, *of))
             }
-            (Self::Session(gate, session), ViewChange::Updated { uri, .. }) => {
+            (Self::Session(gate, session), ViewChange::Updated { server, uri, of }) => {
                 gate.sessions.with(*session, |live| {
-                    live.subscriptions.keys().any(|watched| covers(watched, uri))
+                    let mut all = live.subscriptions.values();
+                    all.any(|watched| hears(watched, server, uri, *of))
                 })
             }
-            (Self::Filter(_), ViewChange::ElicitationComplete { .. }) => false,
+            (Self::Filter(..), ViewChange::ElicitationComplete { .. }) => false,
             (Self::Session(gate, session), ViewChange::ElicitationComplete { server, id }) => gate
                 .sessions
                 .with(*session, |live| live.elicitations.remove(server, id)),
@@ -225,21 +240,26 @@ impl Interest {
 
     /// Everything it may have missed.
     fn all(&self) -> Vec<ViewChange> {
-        let uris = match self {
-            Self::Filter(filter) => filter.uris.clone(),
-            Self::Session(gate, session) => gate
-                .sessions
-                .with(*session, |live| live.subscriptions.keys().cloned().collect()),
+        let updated = |watched: &Arc<Watched>| ViewChange::Updated {
+            server: Arc::clone(watched.server().name()),
+            uri: Arc::clone(watched.uri()),
+            of: watched.of(),
+        };
+        let updates: Vec<_> = match self {
+            Self::Filter(_, all) => all.iter().map(updated).collect(),
+            Self::Session(gate, session) => gate.sessions.with(*session, |live| {
+                live.subscriptions.values().map(updated).collect()
+            }),
         };
         let lists = [ViewChange::Tools, ViewChange::Prompts, ViewChange::Resources];
-        let all = lists
-            .into_iter()
-            .chain(uris.into_iter().map(|uri| ViewChange::Updated {
-                server: Arc::clone(&uri),
-                uri,
-            }));
+        let all = lists.into_iter().chain(updates);
         all.filter(|change| self.wants(change)).collect()
     }
+}
+
+/// Whether a notice is for somebody who watches this: it is of the same server, and was heard with the same credential.
+fn hears(watched: &Watched, server: &str, uri: &str, of: Option<Fingerprint>) -> bool {
+    **watched.server().name() == *server && watched.of() == of && covers(watched.uri(), uri)
 }
 
 /// Whether a notice about `uri` is for somebody who watches `watched`: the same, or something below it.
@@ -276,7 +296,7 @@ impl Eyes {
             ViewChange::Prompts => (1, &[ListKind::Prompts]),
             ViewChange::Resources => (2, &[ListKind::Resources, ListKind::Templates]),
             // What lies below a watched resource may be something that its watcher is not to hear of.
-            ViewChange::Updated { server, uri } => {
+            ViewChange::Updated { server, uri, .. } => {
                 let view = self.endpoint.view(asker);
                 return view.is_some_and(|view| may_watch(asker.caller, &view, server, uri));
             }

@@ -60,6 +60,7 @@ pub(crate) async fn record(gate: &Arc<Gate>, charged: Charged) -> Result<(Permit
         authorized,
         input: None,
         task: None,
+        call: call.as_ref().and_then(|(_, call, _)| call.short()),
     };
     Ok((permitted, Ledger::open(permit, request, call)))
 }

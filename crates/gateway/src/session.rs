@@ -9,7 +9,7 @@ use std::{
     collections::{HashMap, VecDeque},
     io,
     path::Path,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
 
@@ -22,7 +22,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     seal::{Holder, Purpose, SealError, Sealer, random, unix_seconds},
-    upstream::Server,
+    upstream::Watched,
 };
 
 #[cfg(test)]
@@ -36,6 +36,8 @@ const MAX_CLIENT_JSON: usize = 2 * 1024;
 /// URL elicitations that one session may wait for at once.
 const MAX_ELICITATIONS: usize = 32;
 const SHARDS: usize = 16;
+/// How often it is looked for sessions that are over.
+const SWEPT_EVERY: std::ops::Range<Duration> = Duration::from_secs(1)..Duration::from_secs(60);
 
 /// Names one legacy session or one stdio connection, for as long as the world lasts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -98,9 +100,9 @@ struct Sealed<'a> {
 pub(crate) struct Live {
     /// `logging/setLevel`.
     pub(crate) level: Option<LogLevel>,
-    /// URIs of `resources/subscribe`, each with the server that was told. Who else has a thing of that name by now, or to
-    /// other callers, does not matter when it is given up.
-    pub(crate) subscriptions: HashMap<Arc<str>, Arc<Server>>,
+    /// URIs of `resources/subscribe`, each with what is watched for it: who else has a thing of that name by now, or to other
+    /// callers, does not matter when it is given up. What is forgotten here is given up with the server too.
+    pub(crate) subscriptions: HashMap<Arc<str>, Arc<Watched>>,
     /// The open GET stream; dropping this ends it.
     pub(crate) stream: Option<oneshot::Sender<()>>,
     /// What its client was asked to do at a URL.
@@ -161,12 +163,16 @@ struct Shard {
 }
 
 impl Shard {
-    /// Forgets, now and then, what sessions have changed whose tokens open nothing any more: their clients went away without
-    /// a word. Whoever has a stream open is still there.
-    fn sweep(&mut self, lifetime: Duration) {
-        if self.live.len() < self.sweep_at.max(64) {
-            return;
+    /// Sweeps before there is much.
+    fn sweep_much(&mut self, lifetime: Duration) {
+        if self.live.len() >= self.sweep_at.max(64) {
+            self.sweep(lifetime);
         }
+    }
+
+    /// Forgets what sessions have changed whose tokens open nothing any more: their clients went away without a word. Whoever
+    /// has a stream open is still there.
+    fn sweep(&mut self, lifetime: Duration) {
         let now = unix_seconds();
         self.live
             .retain(|_, live| live.stream.is_some() || live.since + lifetime.as_secs() > now);
@@ -294,7 +300,7 @@ impl Sessions {
     pub(crate) fn with<T>(&self, id: ConversationId, change: impl FnOnce(&mut Live) -> T) -> T {
         let mut shard = self.shard(id);
         if !shard.live.contains_key(&id) {
-            shard.sweep(self.lifetime);
+            shard.sweep_much(self.lifetime);
         }
         let live = shard.live.entry(id).or_insert_with(|| Live {
             since: unix_seconds(),
@@ -305,6 +311,23 @@ impl Sessions {
             shard.live.remove(&id);
         }
         result
+    }
+
+    /// Forgets sessions that are over, as long as somebody holds `sessions`: servers are not to tell of what nobody wants to
+    /// hear any more.
+    pub(crate) async fn keep_swept<T: Send + Sync>(holder: Weak<T>, of: fn(&T) -> &Self) {
+        let Some(lifetime) = holder.upgrade().map(|held| of(&held).lifetime) else {
+            return;
+        };
+        let pause = (lifetime / 4).clamp(SWEPT_EVERY.start, SWEPT_EVERY.end);
+        loop {
+            tokio::time::sleep(pause).await;
+            let Some(held) = holder.upgrade() else { return };
+            of(&held)
+                .shards
+                .iter()
+                .for_each(|shard| lock(shard).sweep(lifetime));
+        }
     }
 
     /// How many sessions hold memory here: those with a log level, a subscription or an open stream.
@@ -386,7 +409,9 @@ mod tests {
         let id = session().id;
         let rig = crate::rig::Rig::start("").await;
         let server = Arc::clone(&rig.gate.snapshot().servers()[0]);
-        sessions.with(id, |live| live.subscriptions.insert("file:///a".into(), server));
+        let asker = crate::upstream::Asker::plain(&rig.gate.governance.local);
+        let watched = server.watched(asker, &"file:///a".into()).unwrap();
+        sessions.with(id, |live| live.subscriptions.insert("file:///a".into(), watched));
         assert_eq!(sessions.held(), 1);
         sessions.with(id, |live| live.subscriptions.remove("file:///a"));
         assert_eq!(sessions.held(), 0);

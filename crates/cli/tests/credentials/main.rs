@@ -7,6 +7,7 @@
 )]
 
 mod little;
+mod watching;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -288,10 +289,29 @@ async fn no_server_sees_anothers_secret_and_nobody_hears_one() {
     let log = house.gate.log();
     assert!(seen(log.clone()).is_empty(), "the log: {:?}", seen(log));
     let (_, folder) = house.gate.terminate().await;
-    // Every use is on record: by whom, of what, for which server; and never the secret itself.
-    let mut used: Vec<String> = String::from_utf8_lossy(&contents(&folder.path().join("state/audit")))
+    // Every use is on record: by whom, of what, for which server, for which call; and never the secret itself.
+    let records: Vec<Value> = String::from_utf8_lossy(&contents(&folder.path().join("state/audit")))
         .lines()
-        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect();
+    for intent in records.iter().filter(|record| record["kind"] == "intent") {
+        let server = intent["what"]["server"].as_str().unwrap();
+        let of = |record: &&Value| record["kind"] == "credential" && record["of"] == intent["id"];
+        let uses: Vec<_> = records.iter().filter(of).collect();
+        if ["plain", "child"].contains(&server) {
+            assert!(uses.is_empty(), "{intent}: {uses:?}");
+            continue;
+        }
+        for used in &uses {
+            assert_eq!(used["server"], *server, "{intent}");
+            assert_eq!(used["who"]["subject"], intent["who"]["subject"], "{intent}");
+        }
+        // Who has nothing to present is not let out at all.
+        let nothing = ["pat", "deaf"].contains(&server) && uses.is_empty();
+        assert!(nothing || uses.len() == 1, "{intent}: {uses:?}");
+    }
+    let mut used: Vec<String> = records
+        .iter()
         .filter(|record| record["kind"] == "credential")
         .map(|record| {
             let subject = record["who"]["subject"].as_str().unwrap_or("the gate");

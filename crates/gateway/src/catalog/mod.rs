@@ -48,7 +48,7 @@ pub(crate) use view::{Candidate, Completion, EndpointName, Tool, View};
 
 use crate::{
     seal::Sealer,
-    upstream::{Asker, Server},
+    upstream::{Asker, Fingerprint, Server},
 };
 use personal::Scope;
 use refresh::Slot;
@@ -81,6 +81,8 @@ pub(crate) enum ViewChange {
         server: Arc<str>,
         /// The URI, as the server named it.
         uri: Arc<str>,
+        /// With whose credential that was heard: nobody else is to know. Nothing for the gate's own.
+        of: Option<Fingerprint>,
     },
     /// What one of its servers asked a client to do at a URL is done.
     ElicitationComplete {

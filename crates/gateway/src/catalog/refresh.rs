@@ -174,9 +174,10 @@ pub(super) async fn hear<S: Source>(
             Ok(Change::Tools) => slot.announce(Wanted::of(&[ListKind::Tools])),
             Ok(Change::Prompts) => slot.announce(Wanted::of(&[ListKind::Prompts])),
             Ok(Change::Resources) => slot.announce(Wanted::of(&[ListKind::Resources, ListKind::Templates])),
-            Ok(Change::Updated(uri)) => catalog.pass_on(at, |server| ViewChange::Updated {
+            Ok(Change::Updated { uri, of }) => catalog.pass_on(at, |server| ViewChange::Updated {
                 server,
                 uri: Arc::clone(&uri),
+                of,
             }),
             Ok(Change::ElicitationComplete(id)) => {
                 catalog.pass_on(at, |server| ViewChange::ElicitationComplete {

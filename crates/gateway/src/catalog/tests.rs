@@ -287,12 +287,13 @@ async fn updates_of_resources_pass_at_once_even_during_a_refresh() {
     let mut elsewhere = catalog.changes(&named("b"));
     a.set_delay(Duration::from_secs(30));
     a.announce(Change::Tools);
-    a.announce(Change::Updated("note://1".into()));
+    a.announce(Change::updated("note://1".into()));
     let began = Instant::now();
     for heard in &mut heard {
         let updated = ViewChange::Updated {
             server: "a".into(),
             uri: "note://1".into(),
+            of: None,
         };
         assert_eq!(heard.recv().await, Ok(updated));
     }

@@ -23,6 +23,7 @@ fn updated(uri: &str) -> ViewChange {
     ViewChange::Updated {
         server: "s".into(),
         uri: uri.into(),
+        of: None,
     }
 }
 
@@ -94,12 +95,18 @@ fn the_first_and_the_last_message_are_spelled_out() {
     );
 }
 
+/// Somebody's watch of `uri` at the rig's server, of which the server has not been told.
+fn watched(rig: &Rig, uri: &str) -> Arc<Watched> {
+    let asker = Asker::plain(&rig.gate.governance.local);
+    let server = Arc::clone(&rig.gate.snapshot().servers()[0]);
+    server.watched(asker, &uri.into()).unwrap()
+}
+
 #[tokio::test]
 async fn who_was_too_slow_is_told_of_everything_once() {
     let (sender, changes) = broadcast::channel(2);
     let filter = Filter {
         tools: true,
-        uris: vec!["a:b".into()],
         ..Filter::default()
     };
     let rig = Rig::start("").await;
@@ -109,7 +116,7 @@ async fn who_was_too_slow_is_told_of_everything_once() {
             &rig.gate.endpoint("s").unwrap(),
             Asker::plain(&rig.gate.governance.local),
         ),
-        interest: Interest::Filter(filter),
+        interest: Interest::Filter(filter, vec![watched(&rig, "a:b")]),
         tag: None,
         pending: Vec::new(),
     };
@@ -150,10 +157,7 @@ async fn what_lies_below_a_watched_resource_is_told_to_those_who_may_read_it() {
             &rig.gate.endpoint("v").unwrap(),
             Asker::plain(&rig.gate.governance.local),
         ),
-        interest: Interest::Filter(Filter {
-            uris: vec!["a:b".into()],
-            ..Filter::default()
-        }),
+        interest: Interest::Filter(Filter::default(), vec![watched(&rig, "a:b")]),
         tag: None,
         pending: Vec::new(),
     };

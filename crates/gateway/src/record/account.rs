@@ -8,7 +8,7 @@ use gatepost_protocol::json::{self, Span};
 
 use crate::{
     inbound::Inbound,
-    upstream::{CredentialKind, SecretUse},
+    upstream::{SecretUse, Used},
 };
 
 /// The texts of a request that its records quote.
@@ -95,16 +95,17 @@ pub(super) fn trace_id(inbound: &Inbound) -> Option<&str> {
 pub(crate) struct Uses(pub(crate) Log);
 
 impl SecretUse for Uses {
-    fn used(&self, server: &str, kind: CredentialKind, principal: Option<&Principal>, name: Option<&str>) {
+    fn used(&self, used: &Used<'_>) {
+        let of = used.call.map(|call| self.0.id(call));
         let written = self.0.event(&Event::CredentialUsed {
-            server,
-            kind: kind.as_str(),
-            name,
-            who: principal.map(who).unwrap_or_default(),
-            call: None,
+            server: used.server,
+            kind: used.kind.as_str(),
+            name: used.name,
+            who: used.principal.map(who).unwrap_or_default(),
+            call: of.as_deref(),
         });
         if let Err(unwritten) = written {
-            tracing::error!(target: "gatepost::audit", %unwritten, server, "the use of a secret could not be recorded");
+            tracing::error!(target: "gatepost::audit", %unwritten, server = used.server, "the use of a secret could not be recorded");
         }
     }
 }

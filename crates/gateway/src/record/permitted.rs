@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use gatepost_audit::CallId;
 use gatepost_protocol::{envelope::Request, headers::HeaderParams, method::Method};
 
 use crate::{
@@ -18,7 +19,7 @@ use crate::{
 /// ```compile_fail
 /// use gatepost_gateway::stages::{Authorized, Permitted};
 /// fn forge(authorized: Authorized) -> Permitted {
-///     Permitted { authorized, input: None, task: None }
+///     Permitted { authorized, input: None, task: None, call: None }
 /// }
 /// ```
 pub struct Permitted {
@@ -27,6 +28,8 @@ pub struct Permitted {
     pub(super) input: Option<Box<Input>>,
     /// The call has become this task, and somebody waits for it here.
     pub(super) task: Option<Box<Polled>>,
+    /// What it is on record as.
+    pub(super) call: Option<CallId>,
 }
 
 impl Permitted {
@@ -67,6 +70,11 @@ impl Permitted {
     /// Adds that.
     pub(crate) fn bring(&mut self, input: Option<Input>) {
         self.input = input.map(Box::new);
+    }
+
+    /// What it is on record as, if it is.
+    pub(crate) fn call(&self) -> Option<CallId> {
+        self.call
     }
 
     /// Whether the call has become a task that goes on.

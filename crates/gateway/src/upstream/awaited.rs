@@ -9,6 +9,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use gatepost_audit::CallId;
 use gatepost_policy::Principal;
 use gatepost_protocol::{
     envelope::{Message, Outcome, Request, Response},
@@ -495,6 +496,7 @@ pub(super) struct Asked {
     principal: Option<Principal>,
     personal: Option<Arc<Presented>>,
     headers: Vec<(HeaderName, HeaderValue)>,
+    call: Option<CallId>,
     wish: Option<Arc<dyn Wish>>,
 }
 
@@ -511,6 +513,7 @@ impl Asked {
             principal: out.principal.cloned(),
             personal: out.personal.clone(),
             headers: out.headers.clone(),
+            call: out.call,
             wish: out.wish.clone(),
         }
     }
@@ -532,6 +535,7 @@ impl Asked {
             repeatable: false,
             task: AsTask::Param,
             input: None,
+            call: self.call,
             wish: None,
         }
     }

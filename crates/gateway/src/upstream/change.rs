@@ -10,6 +10,8 @@ use std::{
 use gatepost_protocol::{envelope::Notification, method::Method};
 use tokio::{sync::broadcast, time::Instant};
 
+use super::credential::Fingerprint;
+
 /// How long it is remembered that an elicitation is complete, and of how many.
 const COMPLETED_FOR: Duration = Duration::from_secs(600);
 const MOST_COMPLETED: usize = 256;
@@ -23,8 +25,13 @@ pub(crate) enum Change {
     Prompts,
     /// Its resources or templates.
     Resources,
-    /// The resource of this URI, or one below it.
-    Updated(Arc<str>),
+    /// A resource, or one below it.
+    Updated {
+        /// As the server named it.
+        uri: Arc<str>,
+        /// With whose credential that was heard: nobody else is to know. Nothing for the gate's own.
+        of: Option<Fingerprint>,
+    },
     /// What it asked for under this `elicitationId`, at a URL, is done.
     /// Source: MCP 2025-11-25, client/elicitation#Completion Notifications for URL Mode Elicitation.
     ElicitationComplete(Arc<str>),
@@ -37,21 +44,42 @@ pub(crate) enum Change {
 pub(crate) struct Announcer {
     changes: broadcast::Sender<Change>,
     completed: Arc<Mutex<Completed>>,
+    /// With whose credential it hears what it passes on.
+    of: Option<Fingerprint>,
 }
 
 /// The elicitations that were completed lately, oldest first.
 #[derive(Debug, Default)]
 struct Completed(VecDeque<(Arc<str>, Instant)>);
 
+impl Change {
+    /// A resource changed; who is to hear of it, its announcer knows.
+    pub(crate) fn updated(uri: Arc<str>) -> Self {
+        Self::Updated { uri, of: None }
+    }
+}
+
 impl Announcer {
     pub(crate) fn new() -> Self {
         Self {
             changes: broadcast::channel(256).0,
             completed: Arc::default(),
+            of: None,
         }
     }
 
-    pub(crate) fn announce(&self, change: Change) {
+    /// The same for what is heard with somebody's own credential.
+    pub(crate) fn of(&self, credential: Option<Fingerprint>) -> Self {
+        Self {
+            of: credential,
+            ..self.clone()
+        }
+    }
+
+    pub(crate) fn announce(&self, mut change: Change) {
+        if let Change::Updated { of, .. } = &mut change {
+            *of = self.of;
+        }
         if let Change::ElicitationComplete(id) = &change {
             self.completed().note(Arc::clone(id));
         }
@@ -108,7 +136,7 @@ pub(crate) fn change_of(notification: &Notification) -> Option<Change> {
         Method::ToolsListChanged => Change::Tools,
         Method::PromptsListChanged => Change::Prompts,
         Method::ResourcesListChanged => Change::Resources,
-        Method::ResourcesUpdated => Change::Updated(notification.param_text("uri")?.into()),
+        Method::ResourcesUpdated => Change::updated(notification.param_text("uri")?.into()),
         Method::ElicitationComplete => {
             Change::ElicitationComplete(notification.param_text("elicitationId")?.into())
         }

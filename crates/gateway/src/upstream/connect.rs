@@ -320,7 +320,7 @@ impl Connector {
     }
 
     async fn open_sse(&self, endpoint: &Endpoint, key: &Key) -> Result<Arc<Session>, CallError> {
-        let (pipe, ender) = sse::connect(endpoint, self.announcer.clone()).await?;
+        let (pipe, ender) = sse::connect(endpoint, self.announcer.of(endpoint.whose())).await?;
         // What still speaks this transport has a handshake.
         self.greeted(pipe, ender, key, EraChoice::Legacy)
             .await
@@ -373,7 +373,7 @@ impl Connector {
                     body,
                     GREETING_ID,
                     endpoint.context.clone(),
-                    self.announcer.clone(),
+                    self.announcer.of(endpoint.whose()),
                     None,
                 );
                 loop {
@@ -413,7 +413,13 @@ impl Connector {
             aside: Arc::clone(&self.asks_aside),
         };
         let asked = asking.allowed;
-        let http = LegacySession::new(endpoint.clone(), id, version, asking, self.announcer.clone());
+        let http = LegacySession::new(
+            endpoint.clone(),
+            id,
+            version,
+            asking,
+            self.announcer.of(endpoint.whose()),
+        );
         http.send(Bytes::from_static(greet::INITIALIZED)).await?;
         let ending = Arc::clone(&http);
         let ender: Ender = Box::new(move |grace| {

@@ -16,6 +16,7 @@ use base64::{
     Engine,
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
+use gatepost_audit::CallId;
 use gatepost_config::{Credential, Secret, Server};
 use gatepost_policy::{KEY_ISSUER, Principal, Printable};
 use http::{HeaderName, HeaderValue, header};
@@ -69,9 +70,23 @@ impl fmt::Display for CredentialKind {
 
 /// Hears of every use of a secret: once for each call that presents one, and for each session that is opened with one.
 pub trait SecretUse: Send + Sync {
-    /// `server` is presented with a secret of `kind`, on behalf of `principal`; `None`: the gate asks for itself. `name`
-    /// tells a kind's secrets apart, as far as that is no secret: the headers, or the gate's name with the issuer.
-    fn used(&self, server: &str, kind: CredentialKind, principal: Option<&Principal>, name: Option<&str>);
+    /// A secret is presented.
+    fn used(&self, used: &Used<'_>);
+}
+
+/// One use of a secret.
+#[derive(Debug, Clone, Copy)]
+pub struct Used<'a> {
+    /// To whom it is presented.
+    pub server: &'a str,
+    /// What sort of secret it is.
+    pub kind: CredentialKind,
+    /// What tells a kind's secrets apart, as far as that is no secret: the headers, or the gate's name with the issuer.
+    pub name: Option<&'a str>,
+    /// For whom; `None`: the gate asks for itself.
+    pub principal: Option<&'a Principal>,
+    /// The call that it lets in, if that is on record; `None`: a session, or a question of the gate's own.
+    pub call: Option<CallId>,
 }
 
 /// What principals have stored for servers.
@@ -310,6 +325,21 @@ impl Credentials {
         Ok(None)
     }
 
+    /// Whether what was presented for its owner is what would be now. A token that was passed through says itself how long
+    /// it is good.
+    pub(crate) fn still_has(&self, presented: &Presented) -> bool {
+        let (CredentialKind::Principal, Some((principal, fingerprint))) = (presented.kind, &presented.owner)
+        else {
+            return true;
+        };
+        match self.stored_for(principal) {
+            Ok(Some(token)) => Fingerprint::of(presented.kind, principal, token.expose()) == *fingerprint,
+            Ok(None) => false,
+            // A store that cannot be read for a moment has taken nothing back.
+            Err(_) => true,
+        }
+    }
+
     /// The gate's own question to a server that it has nothing of its own for.
     pub(crate) fn nothing_of_the_gates(&self) -> CallError {
         self.missing(
@@ -318,11 +348,22 @@ impl Credentials {
     }
 
     /// Notes that a call, or a new session, presents a secret.
-    pub(crate) fn note_use(&self, personal: Option<&Arc<Presented>>, principal: Option<&Principal>) {
+    pub(crate) fn note_use(
+        &self,
+        personal: Option<&Arc<Presented>>,
+        principal: Option<&Principal>,
+        call: Option<CallId>,
+    ) {
         if let Some(uses) = &self.uses
             && let Some(presented) = personal.or(self.common.as_ref())
         {
-            uses.used(&self.server, presented.kind, principal, presented.name.as_deref());
+            uses.used(&Used {
+                server: &self.server,
+                kind: presented.kind,
+                name: presented.name.as_deref(),
+                principal,
+                call,
+            });
         }
     }
 

@@ -39,13 +39,14 @@ mod session;
 mod sse;
 mod tasks;
 mod watch;
+mod watched;
 
 pub(crate) use asking::Clients;
 pub(crate) use change::Change;
 pub(crate) use context::Context;
 pub use context::ContextError;
 pub(crate) use credential::{Asker, Fingerprint, KeptAsker, Presented};
-pub use credential::{CredentialKind, SecretUse, StoredTokens};
+pub use credential::{CredentialKind, SecretUse, StoredTokens, Used};
 pub use error::{CallError, Cause};
 pub(crate) use facts::Facts;
 pub use health::{Health, HealthState};
@@ -54,6 +55,7 @@ pub use permitted::Called;
 pub(crate) use polled::Polled;
 pub use server::Server;
 pub(crate) use tasks::TaskNotices;
+pub(crate) use watched::Watched;
 
 #[cfg(test)]
 mod tests;

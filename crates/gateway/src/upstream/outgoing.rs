@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use gatepost_audit::CallId;
 use gatepost_policy::Principal;
 use gatepost_protocol::{
     envelope::{Message, Request},
@@ -65,6 +66,8 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) task: AsTask,
     /// Answers and state that the gate knows better than the request, for a modern server.
     pub(crate) input: Option<&'a Input>,
+    /// The call on record that this is, or belongs to.
+    pub(crate) call: Option<CallId>,
     /// Tells a client that cancelled from one that only went away.
     pub(crate) wish: Option<Arc<dyn Wish>>,
 }

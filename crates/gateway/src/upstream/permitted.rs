@@ -90,6 +90,7 @@ impl Server {
             repeatable: permitted.repeatable(),
             task,
             input: permitted.input(),
+            call: permitted.call(),
             wish: Some(wish),
         })
     }

@@ -69,7 +69,12 @@ impl Server {
         }
     }
 
-    fn owners<'a>(&'a self, own: Option<&'a Arc<Presented>>, request: &'a Request) -> Outgoing<'a> {
+    /// The owner of `own` asks, or the gate itself.
+    pub(super) fn owners<'a>(
+        &'a self,
+        own: Option<&'a Arc<Presented>>,
+        request: &'a Request,
+    ) -> Outgoing<'a> {
         let owner = own.and_then(|own| own.owner.as_ref());
         Outgoing {
             principal: owner.map(|(principal, _)| principal),
@@ -113,6 +118,7 @@ impl Server {
                 .is_some_and(|method| method.facts().repeatable),
             task: AsTask::No,
             input: None,
+            call: None,
             wish: None,
         }
     }

@@ -19,7 +19,7 @@ use gatepost_protocol::{
     logging::LogLevel,
     version::{Era, Version},
 };
-use tokio::sync::{Notify, Semaphore, broadcast};
+use tokio::sync::{Semaphore, broadcast};
 
 use super::{
     Asker, CallError, Cause, Context, awaited,
@@ -33,7 +33,7 @@ use super::{
     outgoing::{AsTask, Outgoing},
     pool::{Key, Lease, Pool, Use},
     session::{self, Session},
-    watch::Heard,
+    watched::{OwnWatches, Watch},
 };
 use crate::{Module, metrics::ServerMetrics};
 
@@ -62,11 +62,10 @@ pub struct Server {
     metrics: ServerMetrics,
     /// What clients offer, in canonical form, so that it is worked out once for each kind of client.
     offers: Mutex<HashMap<(Bytes, Version), Bytes>>,
-    pub(super) subscriptions: tokio::sync::Mutex<HashMap<Arc<str>, usize>>,
-    /// The subscriptions changed, or a session began.
-    pub(super) stirred: Notify,
-    /// What a modern server has agreed to tell of watched resources.
-    pub(super) heard: tokio::sync::watch::Sender<Heard>,
+    /// What is watched as everybody is let in.
+    pub(super) common_watch: Arc<Watch>,
+    /// What is watched with callers' own credentials.
+    pub(super) own_watches: OwnWatches,
     /// A common session has existed before: the next one is a reconnection.
     connected_before: AtomicBool,
     stopping: tokio::sync::watch::Sender<bool>,
@@ -124,9 +123,8 @@ impl Server {
             pulse: Arc::default(),
             metrics: ServerMetrics::default(),
             offers: Mutex::default(),
-            subscriptions: tokio::sync::Mutex::default(),
-            stirred: Notify::new(),
-            heard: tokio::sync::watch::Sender::default(),
+            common_watch: Arc::default(),
+            own_watches: OwnWatches::default(),
             connected_before: AtomicBool::new(false),
             stopping: tokio::sync::watch::channel(false).0,
         })
@@ -169,7 +167,8 @@ impl Server {
         if out.personal.is_none() && self.credentials.are_personal() {
             return Err(self.credentials.nothing_of_the_gates());
         }
-        self.credentials.note_use(out.personal.as_ref(), out.principal);
+        self.credentials
+            .note_use(out.personal.as_ref(), out.principal, out.call);
         let guard = self.pulse.begin(permit);
         let mut outcome = self.send_once(out).await;
         if self.must_greet_again(&outcome) {
@@ -368,7 +367,8 @@ impl Server {
 
     async fn open(&self, key: &Key, personal: Option<&Arc<Presented>>) -> Result<Arc<Session>, CallError> {
         let old_sse = matches!(self.manner.load().as_deref(), Some(Manner::OldSse));
-        self.credentials.note_use(personal, key.principal.as_ref());
+        // What is opened is there for other calls too.
+        self.credentials.note_use(personal, key.principal.as_ref(), None);
         let session = match self.connector.open(key, personal, self.known(), old_sse).await {
             Ok(session) => session,
             Err(error) => {
@@ -380,12 +380,17 @@ impl Server {
             }
         };
         self.learned(&session.facts, personal.is_some());
-        if *key == Key::default() {
+        let watch = if *key == Key::default() {
             if self.connected_before.swap(true, Relaxed) {
                 self.announcer.announce(Change::Reconnected);
             }
-            self.replay(&session).await;
-            self.stirred.notify_waiters();
+            Some(Arc::clone(&self.common_watch))
+        } else {
+            self.own_watches.on(key)
+        };
+        if let Some(watch) = watch {
+            self.replay(&watch, &session).await;
+            watch.stirred.notify_waiters();
         }
         Ok(session)
     }
@@ -528,7 +533,8 @@ impl Server {
             credential: owner.map(|(_, fingerprint)| *fingerprint),
             ..Key::default()
         };
-        self.credentials.note_use(personal, key.principal.as_ref());
+        // What is opened is there for other calls too.
+        self.credentials.note_use(personal, key.principal.as_ref(), None);
         let found = self
             .connector
             .greet_url(&endpoint.presenting(personal), *transport, &key)
@@ -549,7 +555,7 @@ impl Server {
             }
             self.pool.adopt(key, session);
         }
-        self.stirred.notify_waiters();
+        self.common_watch.stirred.notify_waiters();
         Ok(facts)
     }
 
@@ -620,7 +626,7 @@ impl Server {
         if let Some(places) = &self.concurrency {
             places.close();
         }
-        self.stirred.notify_waiters();
+        self.common_watch.stirred.notify_waiters();
         self.pool.close(grace).await;
         if let Way::Url(endpoint, _) = &self.connector.way {
             endpoint.client().close_idle();
@@ -682,7 +688,7 @@ fn was_lost(outcome: &Result<Incoming, CallError>) -> bool {
 }
 
 /// Whether a server does not take what it was presented with.
-fn is_refusal(error: &CallError) -> bool {
+pub(super) fn is_refusal(error: &CallError) -> bool {
     matches!(
         error.cause,
         Cause::Http {

@@ -71,6 +71,7 @@ impl Server {
             repeatable: true,
             task: AsTask::No,
             input: None,
+            call: None,
             wish: None,
         };
         let manner = self.manner();

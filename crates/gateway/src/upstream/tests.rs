@@ -372,6 +372,7 @@ impl Caller {
             repeatable: self.repeatable,
             task: AsTask::No,
             input: None,
+            call: None,
             wish: None,
         }
     }
@@ -842,19 +843,19 @@ async fn a_watched_resource_is_counted_and_subscribed_again_on_a_new_session() {
     let mut changes = server.changes();
     let watching = Arc::clone(&server);
     let watch = tokio::spawn(async move { watching.watch().await });
-    server.subscribe("a:b").await.unwrap();
-    server.subscribe("a:b").await.unwrap();
+    server.subscribe(&server.common_watch, "a:b").await.unwrap();
+    server.subscribe(&server.common_watch, "a:b").await.unwrap();
     assert_eq!(backend.seen("resources/subscribe").len(), 1);
     let updated = r#"{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"a:b"}}"#;
     asker.send(event(updated)).unwrap();
-    assert_eq!(changes.recv().await.unwrap(), Change::Updated("a:b".into()));
+    assert_eq!(changes.recv().await.unwrap(), Change::updated("a:b".into()));
     Caller::legacy("{}").text(&server).await.unwrap();
     let subscribed = backend.seen("resources/subscribe");
     assert_eq!(subscribed.len(), 2);
     assert_eq!(subscribed[1].header("mcp-session-id"), Some("s2"));
-    server.unsubscribe("a:b").await;
+    server.unsubscribe(&server.common_watch, "a:b").await;
     assert!(backend.seen("resources/unsubscribe").is_empty());
-    server.unsubscribe("a:b").await;
+    server.unsubscribe(&server.common_watch, "a:b").await;
     assert_eq!(backend.seen("resources/unsubscribe").len(), 1);
     server.stop(Duration::from_secs(1)).await;
     watch.await.unwrap();
@@ -876,8 +877,8 @@ async fn what_is_watched_is_told_to_a_session_that_a_subscription_opens() {
     })
     .await;
     let server = backend.server("");
-    server.subscribe("a:b").await.unwrap();
-    server.subscribe("c:d").await.unwrap();
+    server.subscribe(&server.common_watch, "a:b").await.unwrap();
+    server.subscribe(&server.common_watch, "c:d").await.unwrap();
     let told = || {
         let subscribed = backend.seen("resources/subscribe").into_iter();
         let anew = subscribed.filter(|seen| seen.header("mcp-session-id") == Some("s2"));
@@ -918,7 +919,8 @@ async fn a_modern_server_announces_on_its_listen_stream() {
     assert_eq!(changes.recv().await.unwrap(), Change::Prompts);
     // A wider filter means another stream, which is open before the first one is closed.
     let subscribing = Arc::clone(&server);
-    let subscribed = tokio::spawn(async move { subscribing.subscribe("a:b").await });
+    let subscribed =
+        tokio::spawn(async move { subscribing.subscribe(&subscribing.common_watch, "a:b").await });
     while backend.seen("subscriptions/listen").len() < 2 {
         tokio::task::yield_now().await;
     }
@@ -944,7 +946,7 @@ async fn a_modern_server_announces_on_its_listen_stream() {
             r#"{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"a:b"}}"#,
         ))
         .unwrap();
-    assert_eq!(changes.recv().await.unwrap(), Change::Updated("a:b".into()));
+    assert_eq!(changes.recv().await.unwrap(), Change::updated("a:b".into()));
     server.stop(Duration::from_secs(1)).await;
     watch.await.unwrap();
 }
@@ -970,8 +972,8 @@ async fn a_resource_that_a_modern_server_does_not_grant_is_not_watched() {
     while backend.seen("subscriptions/listen").is_empty() {
         tokio::task::yield_now().await;
     }
-    assert!(server.subscribe("a:b").await.is_err());
-    while !server.subscriptions.lock().await.is_empty() {
+    assert!(server.subscribe(&server.common_watch, "a:b").await.is_err());
+    while !server.common_watch.subscriptions.lock().await.is_empty() {
         tokio::task::yield_now().await;
     }
     server.stop(Duration::from_secs(1)).await;

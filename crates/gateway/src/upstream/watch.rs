@@ -28,14 +28,17 @@ use super::{
     outgoing::Outgoing,
     pipe::{Pipe, Ticket},
     pool::{Key, Lease, Use},
-    server::{Manner, Server},
+    server::{Manner, Server, is_refusal},
     session::{self, Link, Session},
+    watched::{Heard, Watch},
 };
 
 /// A stream that lived this long was worth opening.
 const SETTLED: Duration = Duration::from_secs(10);
 /// How often a server without a change stream is looked at.
 const QUIET: Duration = Duration::from_secs(60);
+/// How often it is looked whether a stored credential is still there.
+const LOOKED_AT: Duration = Duration::from_secs(10);
 /// How long a server may take to acknowledge a stream before it counts as open without.
 const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(2);
 
@@ -43,31 +46,55 @@ impl Server {
     /// Keeps hearing of changes until the server is stopped.
     pub(crate) async fn watch(&self) {
         let mut stopping = self.stopping();
+        // The gate has no business by itself where only callers have credentials.
+        let has_business = !self.credentials.are_personal();
         tokio::select! {
-            () = self.watch_on() => {}
+            () = self.watch_on(&self.common_watch), if has_business => {}
             _ = stopping.wait_for(|stopping| *stopping) => {}
         }
     }
 
-    async fn watch_on(&self) {
-        if self.credentials.are_personal() {
-            // The gate has no business there by itself.
-            return std::future::pending().await;
+    /// Keeps hearing of what is watched with one caller's credential, while that is good and the server is not stopped.
+    pub(super) async fn watch_own(&self, watch: &Watch) {
+        let Some(presented) = &watch.personal else { return };
+        let wanted = async {
+            loop {
+                let stirred = watch.stirred.notified();
+                if !watch.subscriptions.lock().await.is_empty() {
+                    return self.watch_on(watch).await;
+                }
+                stirred.await;
+            }
+        };
+        let taken_back = async {
+            while self.credentials.still_has(presented) {
+                tokio::time::sleep(LOOKED_AT).await;
+            }
+        };
+        let mut stopping = self.stopping();
+        tokio::select! {
+            () = wanted => {}
+            () = taken_back => {}
+            _ = stopping.wait_for(|stopping| *stopping) => {}
         }
+    }
+
+    /// Ends only where a caller's credential is refused.
+    async fn watch_on(&self, watch: &Watch) {
         let remote = matches!(self.connector.way, Way::Url(..));
         let mut failures = 0u32;
         let mut lost = false;
         loop {
-            let stirred = self.stirred.notified();
+            let stirred = watch.stirred.notified();
             let began = tokio::time::Instant::now();
             let idle = !remote
-                && self.pool.peek(&Key::default()).is_none()
-                && self.subscriptions.lock().await.is_empty();
+                && self.pool.peek(&watch.key()).is_none()
+                && watch.subscriptions.lock().await.is_empty();
             if idle {
                 stirred.await;
                 continue;
             }
-            match self.watch_once(lost).await {
+            match self.watch_once(watch, lost).await {
                 Ok(Ended::Changed) => {
                     failures = 0;
                     lost = false;
@@ -82,10 +109,15 @@ impl Server {
                     lost = false;
                     continue;
                 }
-                Err(error) => tracing::debug!(server = &**self.name(), %error, "hearing of changes ended"),
+                Err(error) => {
+                    tracing::debug!(server = &**self.name(), %error, "hearing of changes ended");
+                    if watch.personal.is_some() && is_refusal(&error) {
+                        return;
+                    }
+                }
             }
             lost = true;
-            self.heard.send_replace(Heard::default());
+            watch.heard.send_replace(Heard::default());
             failures = if began.elapsed() > SETTLED {
                 1
             } else {
@@ -96,14 +128,20 @@ impl Server {
     }
 
     /// Hears until the stream ends, or until what is wanted changes.
-    async fn watch_once(&self, lost: bool) -> Result<Ended, CallError> {
-        let facts = self.facts().await?;
+    async fn watch_once(&self, watch: &Watch, lost: bool) -> Result<Ended, CallError> {
+        let facts = self.facts_of(watch).await?;
         if let Some(manner) = self.manner()
             && let Manner::Modern(server) = &*manner
         {
-            return self.hear(Line::Http(server), &facts, &mut None, lost).await;
+            return self
+                .hear(watch, Line::Http(server), &facts, &mut None, lost)
+                .await;
         }
-        let lease = self.lease(&Key::default(), Use::Shared, None).await?;
+        let mut lease = self
+            .lease(&watch.key(), Use::Shared, watch.personal.as_ref())
+            .await?;
+        // What only listens takes no caller's place.
+        lease.set_parked(watch.personal.is_some());
         let session = Arc::clone(lease.session());
         match &session.link {
             Link::Http(http) => {
@@ -116,22 +154,22 @@ impl Server {
                 }
             }
             Link::Pipe(pipe) => {
-                let keep =
-                    !self.subscriptions.lock().await.is_empty() || matches!(self.connector.way, Way::Url(..));
+                let keep = !watch.subscriptions.lock().await.is_empty()
+                    || matches!(self.connector.way, Way::Url(..));
                 let mut lease = keep.then_some(lease);
                 let pipe = Arc::clone(pipe);
                 if facts.era() == Era::Modern {
-                    return self.hear(Line::Pipe(pipe), &facts, &mut lease, lost).await;
+                    return self.hear(watch, Line::Pipe(pipe), &facts, &mut lease, lost).await;
                 }
                 // Made before what it guards is read, so that no change falls between.
-                let mut stirred = Box::pin(self.stirred.notified());
+                let mut stirred = Box::pin(watch.stirred.notified());
                 // A legacy server announces on the pipe itself, which reads anyway.
                 loop {
                     tokio::select! {
                         () = pipe.closed() => return Err(self.context.error(Cause::Ended("the pipe ended".to_owned()), true)),
                         () = &mut stirred => {
-                            stirred = Box::pin(self.stirred.notified());
-                            if lease.is_some() == self.subscriptions.lock().await.is_empty()
+                            stirred = Box::pin(watch.stirred.notified());
+                            if lease.is_some() == watch.subscriptions.lock().await.is_empty()
                                 && !matches!(self.connector.way, Way::Url(..))
                             {
                                 return Ok(Ended::Changed);
@@ -147,31 +185,34 @@ impl Server {
     /// another one is opened before this one is closed, so that nothing is missed between them (`eras.md` 6).
     async fn hear(
         &self,
+        watch: &Watch,
         line: Line<'_>,
         facts: &Facts,
         lease: &mut Option<Lease<Session>>,
         lost: bool,
     ) -> Result<Ended, CallError> {
         // Made before what it guards is read, so that no change falls between.
-        let mut stirred = Box::pin(self.stirred.notified());
-        let mut wanted = self.wanted().await;
+        let mut stirred = Box::pin(watch.stirred.notified());
+        let mut wanted = wanted_of(watch).await;
         // A server behind a URL may be asked in vain; a program would complain in its log.
         if matches!(line, Line::Pipe(_)) && wanted.is_empty() && !facts.announces() {
             return Ok(Ended::Quiet);
         }
-        let Opening::Open(mut hearing, mut agreed) = self.begin(&line, facts, &wanted).await? else {
-            self.heard.send_replace(Heard {
+        let Opening::Open(mut hearing, mut agreed) = self.begin(watch, &line, facts, &wanted).await? else {
+            watch.heard.send_replace(Heard {
                 asked: wanted,
                 granted: Vec::new(),
             });
             return Ok(Ended::Quiet);
         };
-        self.settle(&wanted, agreed.as_ref());
+        settle(watch, &wanted, agreed.as_ref());
         if lost {
             // Something may have been missed.
             self.announcer.announce(Change::Reconnected);
             for uri in &wanted {
-                self.announcer.announce(Change::Updated(Arc::clone(uri)));
+                self.announcer
+                    .of(watch.of())
+                    .announce(Change::updated(Arc::clone(uri)));
             }
         }
         loop {
@@ -186,13 +227,13 @@ impl Server {
                     }
                     Message::Notification(notification) => {
                         agreed = granted_in(&notification).or(agreed);
-                        self.settle(&wanted, agreed.as_ref());
+                        settle(watch, &wanted, agreed.as_ref());
                     }
                     Message::Request(_) => {}
                 },
                 () = &mut stirred => {
-                    stirred = Box::pin(self.stirred.notified());
-                    let now = self.wanted().await;
+                    stirred = Box::pin(watch.stirred.notified());
+                    let now = wanted_of(watch).await;
                     if let Line::Pipe(pipe) = &line
                         && !self.keeps(lease, !now.is_empty(), pipe).await?
                     {
@@ -200,12 +241,12 @@ impl Server {
                     }
                     if now == wanted {
                         // Somebody may have left and come back meanwhile.
-                        self.settle(&wanted, agreed.as_ref());
+                        settle(watch, &wanted, agreed.as_ref());
                         continue;
                     }
                     let mut over = false;
                     let opened = {
-                        let mut opening = pin!(self.begin(&line, facts, &now));
+                        let mut opening = pin!(self.begin(watch, &line, facts, &now));
                         loop {
                             tokio::select! {
                                 biased;
@@ -222,12 +263,12 @@ impl Server {
                             }
                             hearing = next;
                             (wanted, agreed) = (now, granted);
-                            self.settle(&wanted, agreed.as_ref());
+                            settle(watch, &wanted, agreed.as_ref());
                         }
                         Opening::Refused if over => return Err(self.stream_ended()),
                         // It goes on telling what it told; whoever waits for more learns that it will not come.
                         Opening::Refused => {
-                            self.heard.send_modify(|heard| heard.asked = now);
+                            watch.heard.send_modify(|heard| heard.asked = now);
                         }
                     }
                 }
@@ -236,9 +277,16 @@ impl Server {
     }
 
     /// Asks a modern server for a stream and waits a little for its acknowledgement.
-    async fn begin(&self, line: &Line<'_>, facts: &Facts, wanted: &[Arc<str>]) -> Result<Opening, CallError> {
+    async fn begin(
+        &self,
+        watch: &Watch,
+        line: &Line<'_>,
+        facts: &Facts,
+        wanted: &[Arc<str>],
+    ) -> Result<Opening, CallError> {
         let request = self.question(Method::SubscriptionsListen, &filter(wanted))?;
-        match self.listen(line, &self.own(&request), facts.version).await? {
+        let out = self.owners(watch.personal.as_ref(), &request);
+        match self.listen(line, &out, facts.version).await? {
             Some((hearing, first)) => Ok(Opening::Open(hearing, first.as_ref().and_then(granted_in))),
             None => Ok(Opening::Refused),
         }
@@ -253,7 +301,8 @@ impl Server {
     ) -> Result<Option<(Hearing, Option<Notification>)>, CallError> {
         if matches!(line, Line::Http(_)) {
             // Elsewhere it is the session's, which was noted when it was opened.
-            self.credentials.note_use(out.personal.as_ref(), out.principal);
+            self.credentials
+                .note_use(out.personal.as_ref(), out.principal, None);
         }
         let mut hearing = match line {
             Line::Http(server) => match server.listen(out, version).await {
@@ -304,50 +353,39 @@ impl Server {
         Ok(true)
     }
 
-    /// The server has agreed to `granted` out of `asked`; `None` while it has said nothing.
-    fn settle(&self, asked: &[Arc<str>], granted: Option<&Vec<Arc<str>>>) {
-        if let Some(granted) = granted {
-            self.heard.send_replace(Heard {
-                asked: asked.to_vec(),
-                granted: granted.clone(),
-            });
-        }
-    }
-
     fn stream_ended(&self) -> CallError {
         self.context
             .error(Cause::Ended("it ended the stream".to_owned()), true)
     }
 
-    /// The resources to watch now, in order.
-    async fn wanted(&self) -> Vec<Arc<str>> {
-        let mut uris: Vec<_> = self.subscriptions.lock().await.keys().cloned().collect();
-        uris.sort_unstable();
-        uris
+    async fn facts_of(&self, watch: &Watch) -> Result<Arc<Facts>, CallError> {
+        match &watch.personal {
+            None => self.facts().await,
+            own => self
+                .greet(own.as_ref())
+                .await
+                .map_err(|error| self.cleaned(error, own.as_ref())),
+        }
     }
 
     /// Watches a resource. Counted: the server hears of the first watcher and of the last that leaves. Returns when the
     /// server has agreed; given up before, nothing is watched.
-    pub(crate) async fn subscribe(&self, uri: &str) -> Result<(), CallError> {
-        if self.credentials.may_be_personal() {
-            // It would be watched with the gate's credential, and could tell of what the caller may not see.
-            let text = "watching resources where callers have credentials of their own".to_owned();
-            return Err(self.context.error(Cause::NotOffered(text), true));
-        }
-        let facts = self.facts().await?;
-        let mut subscriptions = self.subscriptions.lock().await;
+    pub(super) async fn subscribe(&self, watch: &Arc<Watch>, uri: &str) -> Result<(), CallError> {
+        let facts = self.facts_of(watch).await?;
+        let mut subscriptions = watch.subscriptions.lock().await;
         if facts.era() == Era::Legacy && !subscriptions.contains_key(uri) {
-            self.tell_subscription(Method::ResourcesSubscribe, uri).await?;
+            self.tell_subscription(watch, Method::ResourcesSubscribe, uri)
+                .await?;
         }
         let count = subscriptions.entry(uri.into()).or_insert(0);
         *count += 1;
         let first = *count == 1;
         drop(subscriptions);
-        let mut undo = Undo(Some((self.me(), uri.into())));
+        let mut undo = Undo(Some((self.me(), Arc::clone(watch), uri.into())));
         // Of an earlier filter than the one that is asked for now.
-        let mut heard = self.heard.subscribe();
+        let mut heard = watch.heard.subscribe();
         if first {
-            self.stirred.notify_waiters();
+            watch.stirred.notify_waiters();
         }
         if facts.era() == Era::Modern {
             let about = |uris: &[Arc<str>]| uris.iter().any(|other| **other == *uri);
@@ -364,8 +402,8 @@ impl Server {
     }
 
     /// One watcher less.
-    pub(crate) async fn unsubscribe(&self, uri: &str) {
-        let mut subscriptions = self.subscriptions.lock().await;
+    pub(super) async fn unsubscribe(&self, watch: &Watch, uri: &str) {
+        let mut subscriptions = watch.subscriptions.lock().await;
         let Some(count) = subscriptions.get_mut(uri) else {
             return;
         };
@@ -375,23 +413,30 @@ impl Server {
         }
         subscriptions.remove(uri);
         // Whoever comes back must wait until the server knows of it again.
-        self.heard
+        watch
+            .heard
             .send_modify(|heard| heard.asked.retain(|other| **other != *uri));
         let legacy = self.known().is_some_and(|facts| facts.era() == Era::Legacy);
         // A process that is not running has nothing to forget.
         if legacy
-            && self.pool.peek(&Key::default()).is_some()
-            && let Err(error) = self.tell_subscription(Method::ResourcesUnsubscribe, uri).await
+            && self.pool.peek(&watch.key()).is_some()
+            && let Err(error) = self
+                .tell_subscription(watch, Method::ResourcesUnsubscribe, uri)
+                .await
         {
             tracing::debug!(%error, "unsubscribing");
         }
+        // Where nothing is left to watch with a caller's credential, nothing is asked for with it either.
+        let stirs = watch.personal.is_none() || !subscriptions.is_empty();
         drop(subscriptions);
-        self.stirred.notify_waiters();
+        if stirs {
+            watch.stirred.notify_waiters();
+        }
     }
 
-    async fn tell_subscription(&self, method: Method, uri: &str) -> Result<(), CallError> {
+    async fn tell_subscription(&self, watch: &Watch, method: Method, uri: &str) -> Result<(), CallError> {
         let request = self.question(method, &uri_params(uri))?;
-        let out = self.own(&request);
+        let out = self.owners(watch.personal.as_ref(), &request);
         let response = response_of(self.send(&out).await?).await?;
         match response.error_message() {
             None => Ok(()),
@@ -402,41 +447,58 @@ impl Server {
         }
     }
 
-    /// Tells a new common session what is watched.
-    pub(super) async fn replay(&self, session: &Arc<Session>) {
+    /// Tells a new session what is watched on it.
+    pub(super) async fn replay(&self, watch: &Arc<Watch>, session: &Arc<Session>) {
         if session.facts.era() != Era::Legacy {
             return;
         }
-        match self.subscriptions.try_lock() {
+        match watch.subscriptions.try_lock() {
             Ok(subscriptions) => {
                 let uris = subscriptions.keys().cloned().collect();
                 drop(subscriptions);
-                self.replay_all(session, uris).await;
+                self.replay_all(watch, session, uris).await;
             }
             // Not waiting here: whoever subscribes holds the lock while it waits for this very session.
             Err(_) => {
-                let (server, session) = (self.me(), Arc::clone(session));
+                let (server, watch, session) = (self.me(), Arc::clone(watch), Arc::clone(session));
                 tokio::spawn(async move {
                     let Some(server) = server.upgrade() else { return };
-                    let uris = server.wanted().await;
-                    server.replay_all(&session, uris).await;
+                    let uris = wanted_of(&watch).await;
+                    server.replay_all(&watch, &session, uris).await;
                 });
             }
         }
     }
 
-    async fn replay_all(&self, session: &Arc<Session>, uris: Vec<Arc<str>>) {
+    async fn replay_all(&self, watch: &Watch, session: &Arc<Session>, uris: Vec<Arc<str>>) {
         for uri in uris {
             let Ok(request) = self.question(Method::ResourcesSubscribe, &uri_params(&uri)) else {
                 continue;
             };
-            let replayed = session::ask(session, &self.own(&request), &self.context).await;
-            match replayed {
-                Ok(()) => self.announcer.announce(Change::Updated(uri)),
+            let out = self.owners(watch.personal.as_ref(), &request);
+            match session::ask(session, &out, &self.context).await {
+                Ok(()) => self.announcer.of(watch.of()).announce(Change::updated(uri)),
                 Err(error) => tracing::debug!(%error, "subscribing again"),
             }
         }
     }
+}
+
+/// The server has agreed to `granted` out of `asked`; `None` while it has said nothing.
+fn settle(watch: &Watch, asked: &[Arc<str>], granted: Option<&Vec<Arc<str>>>) {
+    if let Some(granted) = granted {
+        watch.heard.send_replace(Heard {
+            asked: asked.to_vec(),
+            granted: granted.clone(),
+        });
+    }
+}
+
+/// The resources to watch now, in order.
+async fn wanted_of(watch: &Watch) -> Vec<Arc<str>> {
+    let mut uris: Vec<_> = watch.subscriptions.lock().await.keys().cloned().collect();
+    uris.sort_unstable();
+    uris
 }
 
 /// Why hearing ended without a fault.
@@ -445,13 +507,6 @@ enum Ended {
     Changed,
     /// The server has no such stream.
     Quiet,
-}
-
-/// What of the watched resources a modern server knows, and what it agreed to tell.
-#[derive(Debug, Default)]
-pub(super) struct Heard {
-    asked: Vec<Arc<str>>,
-    granted: Vec<Arc<str>>,
 }
 
 /// Where a modern server is asked for a stream.
@@ -496,15 +551,15 @@ impl Drop for Hearing {
 }
 
 /// Unsubscribes unless it is taken away: a subscriber that gave up must leave no count behind.
-struct Undo(Option<(Weak<Server>, Arc<str>)>);
+struct Undo(Option<(Weak<Server>, Arc<Watch>, Arc<str>)>);
 
 impl Drop for Undo {
     fn drop(&mut self) {
-        if let Some((server, uri)) = self.0.take()
+        if let Some((server, watch, uri)) = self.0.take()
             && let Some(server) = server.upgrade()
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
-            runtime.spawn(async move { server.unsubscribe(&uri).await });
+            runtime.spawn(async move { server.unsubscribe(&watch, &uri).await });
         }
     }
 }

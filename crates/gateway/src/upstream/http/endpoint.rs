@@ -12,7 +12,7 @@ use rustls::ClientConfig;
 
 use super::super::{
     CallError, Cause,
-    credential::{Form, Presented, Scrub, TokenSource},
+    credential::{Fingerprint, Form, Presented, Scrub, TokenSource},
     incoming::Waiting,
 };
 
@@ -92,6 +92,13 @@ impl Endpoint {
             endpoint.presented = Some(Arc::clone(personal));
         }
         endpoint
+    }
+
+    /// Whose credential is presented here; nothing for the gate's own.
+    pub(crate) fn whose(&self) -> Option<Fingerprint> {
+        self.presented
+            .as_ref()
+            .and_then(|presented| presented.fingerprint())
     }
 
     /// What the configured URL is, without its origin.

@@ -57,16 +57,16 @@ impl ModernServer {
                 asked: Some(id),
                 ..partial
             })),
-            Reply::Events(body) => Box::pin(self.stream(body, id)).await,
+            Reply::Events(body) => Box::pin(self.stream(body, id, out)).await,
             Reply::Empty => Err(context.error(Cause::Nonsense("an empty body".to_owned()), false)),
             Reply::Failed { status, detail } => Err(failed(&self.endpoint, status, detail)),
         }
     }
 
     /// An answer in events. Most hold nothing but the response, and there is nothing to pass on before the first message.
-    async fn stream(&self, body: Body, id: u64) -> Result<Incoming, CallError> {
+    async fn stream(&self, body: Body, id: u64, out: &Outgoing<'_>) -> Result<Incoming, CallError> {
         let context = &self.endpoint.context;
-        let mut stream = EventStream::live(body, id, context.clone(), self.announcer.clone(), None);
+        let mut stream = EventStream::live(body, id, context.clone(), self.announcer_of(out), None);
         match context.within(stream.next()).await?? {
             Message::Response(response) => Ok(Incoming::Whole(response)),
             first => Ok(Incoming::Events(Events {
@@ -89,7 +89,7 @@ impl ModernServer {
             .await?;
         match read_reply(response, context).await? {
             Reply::Events(body) => Ok(Listening {
-                events: EventStream::live(body, id, context.clone(), self.announcer.clone(), None),
+                events: EventStream::live(body, id, context.clone(), self.announcer_of(out), None),
             }),
             Reply::Response(_, response) => {
                 let text = response.error_message().unwrap_or_default().into_owned();
@@ -103,6 +103,11 @@ impl ModernServer {
                 Err(context.error(Cause::Nonsense("no event stream".to_owned()), true))
             }
         }
+    }
+
+    fn announcer_of(&self, out: &Outgoing<'_>) -> Announcer {
+        self.announcer
+            .of(out.personal.as_ref().and_then(|own| own.fingerprint()))
     }
 
     fn request(&self, out: &Outgoing<'_>, version: Version, id: u64) -> Request {

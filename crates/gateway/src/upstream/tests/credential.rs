@@ -6,7 +6,7 @@ use gatepost_policy::Principal;
 use super::{
     super::{
         Asker,
-        credential::{CredentialKind, SecretUse, StoredTokens},
+        credential::{SecretUse, StoredTokens, Used},
     },
     *,
 };
@@ -16,10 +16,10 @@ use super::{
 struct Uses(Mutex<Vec<String>>);
 
 impl SecretUse for Uses {
-    fn used(&self, server: &str, kind: CredentialKind, principal: Option<&Principal>, name: Option<&str>) {
-        assert_eq!(server, "s");
-        let whose = principal.map_or("the gate", |principal| principal.subject());
-        let used = format!("{kind} {} {whose}", name.unwrap_or("-"));
+    fn used(&self, used: &Used<'_>) {
+        assert_eq!(used.server, "s");
+        let whose = used.principal.map_or("the gate", |principal| principal.subject());
+        let used = format!("{} {} {whose}", used.kind, used.name.unwrap_or("-"));
         self.0.lock().unwrap().push(used);
     }
 }
@@ -402,10 +402,8 @@ async fn without_a_credential_nothing_is_sent() {
         Cause::NoCredential(_)
     ));
     assert!(matches!(cause(server.facts().await), Cause::NoCredential(_)));
-    assert!(matches!(
-        cause(server.subscribe("file:///a").await),
-        Cause::NotOffered(_)
-    ));
+    let nobody = server.watched(Asker::plain(&known("nobody")), &"file:///a".into());
+    assert!(matches!(cause(nobody.map(drop)), Cause::NoCredential(_)));
     assert_eq!(backend.seen.lock().unwrap().len(), 0);
     assert!(uses.0.lock().unwrap().is_empty());
     assert_eq!(serde_json::to_value(server.health()).unwrap()["state"], "unknown");
