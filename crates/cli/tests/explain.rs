@@ -82,6 +82,17 @@ fn a_terminal_shows_the_rule_that_decided() {
     let writes = "--as ann --tenant acme --scope notes:write --call notes__add_note --args";
     golden("allowed", &folder, &format!(r#"{writes} {{"title":"x"}}"#), 0);
     golden("denied", &folder, &format!(r#"{writes} {{"title":"secret"}}"#), 6);
+    let done = explain(
+        &folder,
+        "--as ann --tenant acme --scope notes:write --call notes__add_note",
+    );
+    assert!(
+        done.code == 6
+            && done
+                .stdout
+                .contains("args      none were given: `--args` says with which"),
+        "{done:?}"
+    );
     let lacks = r#"--as ann --tenant acme --group staff --view desk --call jot --args {"title":"x"}"#;
     golden("scopes", &folder, lacks, 6);
     golden(

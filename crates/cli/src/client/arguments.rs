@@ -45,10 +45,13 @@ impl ArgumentArgs {
                     "write `--arg name=value`",
                 )
             })?;
-            members.insert(
-                name.to_owned(),
-                typed(name, value, &schema["properties"][name]["type"])?,
-            );
+            let value = typed(name, value, &schema["properties"][name]["type"])?;
+            if members.insert(name.to_owned(), value).is_some() {
+                return Err(usage(
+                    format!("--arg {name}: is given twice"),
+                    "give it once; a list is one value, such as `--arg names='[\"a\", \"b\"]'`",
+                ));
+            }
         }
         Ok(Some(Value::Object(members).to_string()))
     }
@@ -175,6 +178,18 @@ mod tests {
         check("a=seven", Value::Null, Some(json!("seven")));
         check("a=", json!("string"), Some(json!("")));
         check("a", json!("string"), None);
+    }
+
+    /// Which of the two was meant is not ours to guess.
+    #[test]
+    fn an_argument_is_given_once() {
+        let failure = given(None, &["a=1", "b=2", "a=3"])
+            .json(&Value::Null)
+            .unwrap_err();
+        assert!(
+            matches!(&failure, Failure::Told { message, .. } if message == "--arg a: is given twice"),
+            "{failure:?}"
+        );
     }
 
     #[test]

@@ -105,6 +105,10 @@ pub(super) fn as_text(report: &Report<'_>) -> String {
         fact("roles", &roles.join(", "));
     }
     fact("answer", &answer(report));
+    // A condition that misses them is false, which says nothing about calls that have some.
+    if explained.verdict == Verdict::Denied && report.question.arguments.is_empty() {
+        fact("args", "none were given: `--args` says with which");
+    }
     for (at, limit) in explained.limits.iter().enumerate() {
         fact(if at == 0 { "limits" } else { "" }, &harmless(limit));
     }
