@@ -258,10 +258,10 @@ impl Pool {
             let socket = match &self.tls {
                 None => Socket::Plain(stream),
                 Some((connector, name)) => {
-                    let stream = connector
-                        .connect(name.clone(), stream)
-                        .await
-                        .map_err(|error| HttpError::Connect(format!("TLS with {}: {error}", address())))?;
+                    let stream = connector.connect(name.clone(), stream).await.map_err(|error| {
+                        let hint = crate::tls::hint(&error);
+                        HttpError::Connect(format!("TLS with {}: {error}{hint}", address()))
+                    })?;
                     Socket::Tls(Box::new(stream))
                 }
             };

@@ -1,8 +1,11 @@
 //! Whom the gate believes when it connects to others over TLS.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    io,
+    sync::{Arc, OnceLock},
+};
 
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{CertificateError, ClientConfig, InvalidMessage, RootCertStore};
 
 /// A TLS client that trusts what the operating system trusts and speaks HTTP/1.1.
 ///
@@ -45,4 +48,21 @@ pub fn trusting(roots: RootCertStore) -> Result<Arc<ClientConfig>, rustls::Error
         .with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
+}
+
+/// What to do about a handshake that failed, where the reason is a usual one and its words are for experts.
+pub(crate) fn hint(error: &io::Error) -> &'static str {
+    match error
+        .get_ref()
+        .and_then(|error| error.downcast_ref::<rustls::Error>())
+    {
+        Some(rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType)) => {
+            "; it does not answer in TLS, so perhaps its URL begins with `http://`"
+        }
+        Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
+            "; this system does not know who signed its certificate: add that authority to the system's, or name a file with it in \
+             the environment variable SSL_CERT_FILE"
+        }
+        _ => "",
+    }
 }

@@ -240,6 +240,23 @@ async fn nobody_there_is_said_so() {
     );
 }
 
+#[tokio::test]
+async fn who_writes_https_for_http_is_told_so() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url: Uri = format!("https://{}/", listener.local_addr().unwrap())
+        .parse()
+        .unwrap();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
+        // Whatever it says, until it goes.
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+    });
+    let client = HttpClient::new(&url, &trusting(RootCertStore::empty()).unwrap()).unwrap();
+    let error = text(&client).await.unwrap_err();
+    assert!(error.to_string().contains("begins with `http://`"), "{error}");
+}
+
 #[test]
 fn only_http_urls_have_an_origin() {
     let check = |url: &str| Origin::of(&url.parse().unwrap());
