@@ -2,10 +2,14 @@
 
 use std::io::IsTerminal;
 
-use gatepost_config::{LogForm, Telemetry};
+use gatepost_config::{Config, LogForm, Telemetry};
 use tracing_subscriber::{EnvFilter, fmt};
 
-use crate::{environment, exit, failure::Failure};
+use crate::{
+    environment, exit,
+    failure::{Failure, finding},
+    output,
+};
 
 /// Begins to log as the configuration says; [`environment::LOG`] overrides the level.
 ///
@@ -20,6 +24,17 @@ pub(crate) fn start(telemetry: &Telemetry) -> Result<(), Failure> {
     };
     install(filter(telemetry.level.as_str())?, json);
     Ok(())
+}
+
+/// Says what a configuration should be warned of; into the log where whoever reads it asked for JSON and nothing else.
+pub(crate) fn warn_of(config: &Config) {
+    for warning in &config.warnings {
+        if config.telemetry.log == LogForm::Json {
+            tracing::warn!(at = %warning.path, remedy = %warning.remedy, "{}", warning.message);
+        } else {
+            output::words(&finding("warning", warning));
+        }
+    }
 }
 
 /// What goes wrong with a server is reported by the command itself.

@@ -158,6 +158,25 @@ fn two_stdio_gates_share_their_notes() {
     }
 }
 
+/// Whoever collects JSON drops, or chokes on, what is none.
+#[test]
+fn a_gate_that_is_to_log_json_writes_nothing_else() {
+    let folder = Folder::new();
+    folder.write(
+        "gatepost.yaml",
+        "data_dir: ./state\ntelemetry: { log: json }\nidentity: { api_keys: true }\n",
+    );
+    let gate = folder.serve(&[]);
+    assert!(
+        gate.said.iter().any(|line| line.contains("add `audit: {}`")),
+        "{:?}",
+        gate.said
+    );
+    for line in &gate.said {
+        assert!(serde_json::from_str::<Value>(line).is_ok(), "{line}");
+    }
+}
+
 #[test]
 fn a_stdio_gate_never_writes_its_log_where_mcp_is_nor_into_anothers() {
     let folder = Folder::new();

@@ -15,7 +15,7 @@ use crate::{
     configuration::{ConfigArgs, Source},
     data_dir::DataDir,
     exit,
-    failure::{Failure, finding},
+    failure::Failure,
     gate, logging, output,
 };
 
@@ -44,10 +44,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         config.listen = listen_address(listen, &config)?;
     }
     logging::start(&config.telemetry)?;
-    config
-        .warnings
-        .iter()
-        .for_each(|warning| output::words(&finding("warning", warning)));
+    logging::warn_of(&config);
     gate::block_on(run_gate(config, &source))
 }
 

@@ -10,8 +10,8 @@ use crate::{
     configuration::ConfigArgs,
     data_dir::{DataDir, Unavailable},
     exit,
-    failure::{Failure, finding},
-    gate, logging, output,
+    failure::Failure,
+    gate, logging,
 };
 
 /// Run the gate as a stdio server, for clients that launch a program
@@ -29,10 +29,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let mut config = args.config.source().load()?;
     logging::start(&config.telemetry)?;
-    config
-        .warnings
-        .iter()
-        .for_each(|warning| output::words(&finding("warning", warning)));
+    logging::warn_of(&config);
     if config
         .audit
         .as_ref()
