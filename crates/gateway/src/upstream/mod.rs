@@ -37,6 +37,7 @@ mod questions;
 mod server;
 mod session;
 mod sse;
+mod subscribe;
 mod tasks;
 mod watch;
 mod watched;

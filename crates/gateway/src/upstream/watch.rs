@@ -3,13 +3,8 @@
 //! A local process is not started for this, and not kept from its idle stop: it announces while it runs, and counts as
 //! changed when it starts again. Only watched resources keep it alive.
 
-use std::{
-    pin::pin,
-    sync::{Arc, Weak},
-    time::Duration,
-};
+use std::{pin::pin, sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use futures_util::FutureExt;
 use gatepost_protocol::{
     envelope::{Message, Notification, Outcome},
@@ -24,12 +19,12 @@ use super::{
     connect::Way,
     facts::Facts,
     http::{Listening, ModernServer},
-    incoming::{Waiting, response_of},
+    incoming::Waiting,
     outgoing::Outgoing,
     pipe::{Pipe, Ticket},
     pool::{Key, Lease, Use},
     server::{Manner, Server, is_refusal},
-    session::{self, Link, Session},
+    session::{Link, Session},
     watched::{Heard, Watch},
 };
 
@@ -358,128 +353,13 @@ impl Server {
             .error(Cause::Ended("it ended the stream".to_owned()), true)
     }
 
-    async fn facts_of(&self, watch: &Watch) -> Result<Arc<Facts>, CallError> {
+    pub(super) async fn facts_of(&self, watch: &Watch) -> Result<Arc<Facts>, CallError> {
         match &watch.personal {
             None => self.facts().await,
             own => self
                 .greet(own.as_ref())
                 .await
                 .map_err(|error| self.cleaned(error, own.as_ref())),
-        }
-    }
-
-    /// Watches a resource. Counted: the server hears of the first watcher and of the last that leaves. Returns when the
-    /// server has agreed; given up before, nothing is watched.
-    pub(super) async fn subscribe(&self, watch: &Arc<Watch>, uri: &str) -> Result<(), CallError> {
-        let facts = self.facts_of(watch).await?;
-        let mut subscriptions = watch.subscriptions.lock().await;
-        if facts.era() == Era::Legacy && !subscriptions.contains_key(uri) {
-            self.tell_subscription(watch, Method::ResourcesSubscribe, uri)
-                .await?;
-        }
-        let count = subscriptions.entry(uri.into()).or_insert(0);
-        *count += 1;
-        let first = *count == 1;
-        drop(subscriptions);
-        let mut undo = Undo(Some((self.me(), Arc::clone(watch), uri.into())));
-        // Of an earlier filter than the one that is asked for now.
-        let mut heard = watch.heard.subscribe();
-        if first {
-            watch.stirred.notify_waiters();
-        }
-        if facts.era() == Era::Modern {
-            let about = |uris: &[Arc<str>]| uris.iter().any(|other| **other == *uri);
-            let settled = self.context.within(heard.wait_for(|heard| about(&heard.asked)));
-            // The sender lives as long as `self`.
-            let granted = settled.await?.is_ok_and(|heard| about(&heard.granted));
-            if !granted {
-                let text = format!("it does not tell of changes of `{uri}`");
-                return Err(self.context.error(Cause::NotOffered(text), true));
-            }
-        }
-        undo.0 = None;
-        Ok(())
-    }
-
-    /// One watcher less.
-    pub(super) async fn unsubscribe(&self, watch: &Watch, uri: &str) {
-        let mut subscriptions = watch.subscriptions.lock().await;
-        let Some(count) = subscriptions.get_mut(uri) else {
-            return;
-        };
-        *count -= 1;
-        if *count > 0 {
-            return;
-        }
-        subscriptions.remove(uri);
-        // Whoever comes back must wait until the server knows of it again.
-        watch
-            .heard
-            .send_modify(|heard| heard.asked.retain(|other| **other != *uri));
-        let legacy = self.known().is_some_and(|facts| facts.era() == Era::Legacy);
-        // A process that is not running has nothing to forget.
-        if legacy
-            && self.pool.peek(&watch.key()).is_some()
-            && let Err(error) = self
-                .tell_subscription(watch, Method::ResourcesUnsubscribe, uri)
-                .await
-        {
-            tracing::debug!(%error, "unsubscribing");
-        }
-        // Where nothing is left to watch with a caller's credential, nothing is asked for with it either.
-        let stirs = watch.personal.is_none() || !subscriptions.is_empty();
-        drop(subscriptions);
-        if stirs {
-            watch.stirred.notify_waiters();
-        }
-    }
-
-    async fn tell_subscription(&self, watch: &Watch, method: Method, uri: &str) -> Result<(), CallError> {
-        let request = self.question(method, &uri_params(uri))?;
-        let out = self.owners(watch.personal.as_ref(), &request);
-        let response = response_of(self.send(&out).await?).await?;
-        match response.error_message() {
-            None => Ok(()),
-            Some(text) => Err(self.context.error(
-                Cause::NotOffered(format!("it refused `{}`: {text}", method.name())),
-                true,
-            )),
-        }
-    }
-
-    /// Tells a new session what is watched on it.
-    pub(super) async fn replay(&self, watch: &Arc<Watch>, session: &Arc<Session>) {
-        if session.facts.era() != Era::Legacy {
-            return;
-        }
-        match watch.subscriptions.try_lock() {
-            Ok(subscriptions) => {
-                let uris = subscriptions.keys().cloned().collect();
-                drop(subscriptions);
-                self.replay_all(watch, session, uris).await;
-            }
-            // Not waiting here: whoever subscribes holds the lock while it waits for this very session.
-            Err(_) => {
-                let (server, watch, session) = (self.me(), Arc::clone(watch), Arc::clone(session));
-                tokio::spawn(async move {
-                    let Some(server) = server.upgrade() else { return };
-                    let uris = wanted_of(&watch).await;
-                    server.replay_all(&watch, &session, uris).await;
-                });
-            }
-        }
-    }
-
-    async fn replay_all(&self, watch: &Watch, session: &Arc<Session>, uris: Vec<Arc<str>>) {
-        for uri in uris {
-            let Ok(request) = self.question(Method::ResourcesSubscribe, &uri_params(&uri)) else {
-                continue;
-            };
-            let out = self.owners(watch.personal.as_ref(), &request);
-            match session::ask(session, &out, &self.context).await {
-                Ok(()) => self.announcer.of(watch.of()).announce(Change::updated(uri)),
-                Err(error) => tracing::debug!(%error, "subscribing again"),
-            }
         }
     }
 }
@@ -495,7 +375,7 @@ fn settle(watch: &Watch, asked: &[Arc<str>], granted: Option<&Vec<Arc<str>>>) {
 }
 
 /// The resources to watch now, in order.
-async fn wanted_of(watch: &Watch) -> Vec<Arc<str>> {
+pub(super) async fn wanted_of(watch: &Watch) -> Vec<Arc<str>> {
     let mut uris: Vec<_> = watch.subscriptions.lock().await.keys().cloned().collect();
     uris.sort_unstable();
     uris
@@ -550,20 +430,6 @@ impl Drop for Hearing {
     }
 }
 
-/// Unsubscribes unless it is taken away: a subscriber that gave up must leave no count behind.
-struct Undo(Option<(Weak<Server>, Arc<Watch>, Arc<str>)>);
-
-impl Drop for Undo {
-    fn drop(&mut self) {
-        if let Some((server, watch, uri)) = self.0.take()
-            && let Some(server) = server.upgrade()
-            && let Ok(runtime) = tokio::runtime::Handle::try_current()
-        {
-            runtime.spawn(async move { server.unsubscribe(&watch, &uri).await });
-        }
-    }
-}
-
 fn is_last(message: &Result<Message, CallError>) -> bool {
     matches!(message, Err(_) | Ok(Message::Response(_)))
 }
@@ -602,11 +468,4 @@ fn filter(uris: &[Arc<str>]) -> Vec<u8> {
     }
     raw.extend_from_slice(b"}}");
     raw
-}
-
-fn uri_params(uri: &str) -> Bytes {
-    let mut raw = br#"{"uri":"#.to_vec();
-    json::quote_into(&mut raw, uri);
-    raw.push(b'}');
-    raw.into()
 }
