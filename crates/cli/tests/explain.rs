@@ -233,7 +233,11 @@ fn servers_that_cannot_be_reached_are_named() {
     folder.write("gatepost.yaml", config);
     let done = explain(&folder, "--call far__x");
     assert_eq!(done.code, 6);
-    assert!(done.stdout.starts_with("unknown: "), "{done:?}");
+    assert!(
+        done.stdout
+            .starts_with("unknown: no server behind /mcp whose lists are known has"),
+        "{done:?}"
+    );
     assert!(
         done.stderr.contains("what the server far has is not known: "),
         "{done:?}"

@@ -155,7 +155,12 @@ fn headline(report: &Report<'_>) -> String {
         }
         Verdict::Denied => format!("{who} sees {name} at {endpoint}, and may not {verb} it like this"),
         Verdict::Hidden => format!("{who} does not see {name} at {endpoint}"),
-        Verdict::Unknown => format!("no server behind {endpoint} has a {noun} {name}"),
+        Verdict::Unknown if report.unseen.is_empty() => {
+            format!("no server behind {endpoint} has a {noun} {name}")
+        }
+        Verdict::Unknown => {
+            format!("no server behind {endpoint} whose lists are known has a {noun} {name}")
+        }
         Verdict::EndpointHidden => format!("{who} does not find {endpoint}"),
         Verdict::NoEndpoint => format!("there is no endpoint {endpoint}"),
     };
