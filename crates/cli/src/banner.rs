@@ -15,7 +15,7 @@ const MOST_ENDPOINTS: usize = 12;
 pub(crate) struct Whereabouts {
     /// Such as `http://127.0.0.1:8080`; `None` on a Unix socket.
     pub(crate) base: Option<String>,
-    /// Where `/health` and `/metrics` are, in the same form.
+    /// Where `/health` and `/metrics` are, in the same form; `None` also where others could reach them.
     pub(crate) ops: Option<String>,
     /// Whether there is no configuration.
     pub(crate) zero: bool,
@@ -88,11 +88,21 @@ pub(crate) fn banner(config: &Config, whereabouts: &Whereabouts) -> String {
         );
         text.push_str(credentials(config));
     }
-    if let Some(ops) = &whereabouts.ops {
-        let _ = write!(
-            text,
-            "\nHealth {ops}/health   metrics {ops}/metrics   probes {ops}/livez, /readyz, /startupz\n"
-        );
+    match (&whereabouts.ops, &whereabouts.base) {
+        (Some(ops), _) => {
+            let _ = write!(
+                text,
+                "\nHealth {ops}/health   metrics {ops}/metrics   probes {ops}/livez, /readyz, /startupz\n"
+            );
+        }
+        // On a socket nobody knows under which URL it is reached.
+        (None, Some(base)) => {
+            let _ = write!(
+                text,
+                "\nProbes {base}/livez, /readyz, /startupz   health and metrics want a listener of their own: `ops.listen`\n"
+            );
+        }
+        (None, None) => {}
     }
     text
 }
@@ -223,6 +233,22 @@ mod tests {
             endpoints: { all: false, servers: false }\nservers: { a: { command: x, args: [secret] } }\n\
             views: { support: { include: [\"a__*\"], description: For support. } }\n";
         golden::check("banner-view", &shown(yaml, None));
+    }
+
+    #[test]
+    fn health_is_not_promised_where_others_could_ask() {
+        let config = Config::zero("/srv".as_ref()).unwrap();
+        let whereabouts = Whereabouts {
+            base: Some("http://192.0.2.1:8080".to_owned()),
+            ops: None,
+            zero: true,
+            program: "/usr/local/bin/gatepost".to_owned(),
+        };
+        let text = banner(&config, &whereabouts);
+        assert!(
+            !text.contains("/health") && text.contains("`ops.listen`"),
+            "{text}"
+        );
     }
 
     #[test]

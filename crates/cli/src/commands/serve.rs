@@ -1,6 +1,11 @@
 //! `gatepost serve`: the gate over HTTP, until it is told to stop.
 
-use std::{ops::RangeInclusive, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    ops::RangeInclusive,
+    sync::Arc,
+    time::Duration,
+};
 
 use gatepost_config::{Config, Listen, LogForm, listen_remedy};
 use gatepost_gateway::{
@@ -153,20 +158,50 @@ async fn bind(listen: &Listen, setting: &str) -> Result<Listener, Failure> {
     })
 }
 
+/// An address at which the gate is found from this machine: that of every interface is none.
+fn named(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
 fn whereabouts(main: &Listener, ops: Option<&Listener>, zero: bool) -> Whereabouts {
-    let url = |listener: &Listener| listener.address().map(|address| format!("http://{address}"));
+    let url = |listener: &Listener| {
+        listener
+            .address()
+            .map(|address| format!("http://{}", named(address)))
+    };
     let program =
         std::env::current_exe().map_or_else(|_| "gatepost".into(), |path| path.display().to_string());
     let base = url(main);
-    // Without a listener of their own, operators are answered on the main one, which is private then.
+    // Without a listener of their own, operators are answered on the main one, if nobody else can reach that.
     let ops = match ops {
         Some(ops) => url(ops),
-        None => base.clone(),
+        None => base.clone().filter(|_| main.is_private()),
     };
     Whereabouts {
         base,
         ops,
         zero,
         program,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_listens_everywhere_is_found_here() {
+        for (address, expected) in [
+            ("0.0.0.0:8080", "127.0.0.1:8080"),
+            ("[::]:8080", "[::1]:8080"),
+            ("192.0.2.1:80", "192.0.2.1:80"),
+        ] {
+            assert_eq!(named(address.parse().unwrap()).to_string(), expected);
+        }
     }
 }
