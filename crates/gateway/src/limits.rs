@@ -310,6 +310,30 @@ impl Limits {
         })))
     }
 
+    /// Counts bytes that `principal`, at `address`, is told of `action` after its call has been answered. Like all bytes they are
+    /// counted after the fact.
+    pub(crate) fn spend(
+        &self,
+        principal: &Principal,
+        address: Option<IpAddr>,
+        action: &Action<'_>,
+        bytes: u64,
+    ) {
+        let subject = Subject {
+            principal: Some(principal),
+            address,
+            action: Some(action),
+        };
+        for (index, entry) in self.entries.iter().enumerate() {
+            if matches!(entry.measure, Measure::Day { bytes: Some(_), .. })
+                && entry.counts(subject.action)
+                && let Some(key) = self.key_of(entry, subject)
+            {
+                self.known.spend(Wanted { index, entry, key }, subject, bytes);
+            }
+        }
+    }
+
     /// The limits and quotas that count `action`, in words for people. Callers without a tenant are together like one.
     pub(crate) fn counting(&self, action: &Action<'_>) -> impl Iterator<Item = &str> {
         let counting = self.entries.iter().filter(|entry| entry.counts(Some(action)));

@@ -71,7 +71,7 @@ pub(crate) async fn open(gate: &Arc<Gate>, inbound: Arc<Inbound>) -> Result<Answ
         matches!(begun, Ok(Ok(()))).then_some(watched)
     }));
     let id = request_id(&inbound.request);
-    let followed = tasks::follow(&inbound, &filter.tasks, &id);
+    let followed = tasks::follow(gate, &inbound, &filter.tasks, &id);
     let (granted, followed) = tokio::join!(granted, followed);
     let watched: Vec<Arc<Watched>> = granted.into_iter().flatten().collect();
     filter.uris = watched.iter().map(|watched| Arc::clone(watched.uri())).collect();

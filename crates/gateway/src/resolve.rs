@@ -315,8 +315,8 @@ fn task_there(inbound: &Inbound, public: &str, method: Method) -> Option<There> 
     })
 }
 
-/// The server and its own id of a task that this client may follow.
-pub(crate) fn followed(inbound: &Inbound, public: &str) -> Option<(Arc<Server>, Arc<str>)> {
+/// The server and its own id of a task that this client may follow, and the tool that it was made with.
+pub(crate) fn followed(inbound: &Inbound, public: &str) -> Option<(Arc<Server>, Arc<str>, Arc<str>)> {
     let there = task_there(inbound, public, Method::TasksGet)?;
     // The arguments that it was called with are not known any more; it was allowed with them.
     let decision = decide(
@@ -327,7 +327,7 @@ pub(crate) fn followed(inbound: &Inbound, public: &str) -> Option<(Arc<Server>, 
     );
     let id = there.original.clone()?;
     // Not what would take a token with more scopes, although it is shown.
-    matches!(decision, Decision::Allow(_) | Decision::Depends(_)).then_some((there.server, id))
+    matches!(decision, Decision::Allow(_) | Decision::Depends(_)).then_some((there.server, id, there.name))
 }
 
 /// A method that only a server can know passes where there is only one server it could be for.

@@ -244,10 +244,16 @@ impl Table {
             return;
         };
         shard.turn(place, entry, self.now());
-        if let Some(day) = shard.day(place) {
-            day.unsaved = day.unsaved.plus(Used { calls: 0, bytes });
-            shard.list(place);
-        }
+        shard.add_bytes(place, bytes);
+    }
+
+    /// The same for what belongs to no call that runs.
+    pub(super) fn spend(&self, mut one: Wanted<'_>, subject: Subject<'_>, bytes: u64) {
+        let mut shard = self.lock(one.key.shard());
+        let now = self.now();
+        let place = self.place(&mut shard, &mut one, subject, now);
+        shard.turn(place, one.entry, now);
+        shard.add_bytes(place, bytes);
     }
 
     /// Where the counter for `one` is; there is one from now on.
@@ -384,6 +390,13 @@ enum Weighed {
 }
 
 impl Shard {
+    fn add_bytes(&mut self, place: u32, bytes: u64) {
+        if let Some(day) = self.day(place) {
+            day.unsaved = day.unsaved.plus(Used { calls: 0, bytes });
+            self.list(place);
+        }
+    }
+
     fn slot(&mut self, place: u32) -> Option<&mut Slot> {
         self.slots.get_mut(place as usize)?.as_mut()
     }

@@ -7,11 +7,13 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{Stream, future::join_all, stream};
+use gatepost_policy::{Action, Classified, Kind};
 use gatepost_protocol::{envelope::Notification, translate::META_SUBSCRIPTION_ID};
 use tokio::time::{sleep, timeout};
 
 use super::ACKNOWLEDGE_WITHIN;
 use crate::{
+    gate::Gate,
     inbound::Inbound,
     resolve,
     upstream::{Server, TaskNotices, backoff},
@@ -22,10 +24,11 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// Followed tasks of one server.
 pub(super) struct Followed {
+    gate: Arc<Gate>,
     inbound: Arc<Inbound>,
     server: Arc<Server>,
-    /// By the server's ids, what the client calls them; without those that have ended.
-    names: HashMap<Arc<str>, Arc<str>>,
+    /// By the server's ids; without those that have ended.
+    names: HashMap<Arc<str>, Named>,
     /// Nothing while it is to be opened again.
     notices: Option<TaskNotices>,
     failures: u32,
@@ -33,21 +36,39 @@ pub(super) struct Followed {
     tag: Bytes,
 }
 
+/// One of them.
+struct Named {
+    /// What the client calls it.
+    public: Arc<str>,
+    /// The tool that it was made with.
+    tool: Arc<str>,
+}
+
 /// Begins to follow what the client may, and what servers agree to in time. The others are not named in the acknowledgement.
-pub(super) async fn follow(inbound: &Arc<Inbound>, tasks: &[Arc<str>], tag: &Bytes) -> Vec<Followed> {
+pub(super) async fn follow(
+    gate: &Arc<Gate>,
+    inbound: &Arc<Inbound>,
+    tasks: &[Arc<str>],
+    tag: &Bytes,
+) -> Vec<Followed> {
     let mut all: Vec<Followed> = Vec::new();
     for name in tasks {
-        let Some((server, id)) = resolve::followed(inbound, name) else {
+        let Some((server, id, tool)) = resolve::followed(inbound, name) else {
             continue;
+        };
+        let named = Named {
+            public: Arc::clone(name),
+            tool,
         };
         match all.iter_mut().find(|other| Arc::ptr_eq(&other.server, &server)) {
             Some(other) => {
-                other.names.insert(id, Arc::clone(name));
+                other.names.insert(id, named);
             }
             None => all.push(Followed {
+                gate: Arc::clone(gate),
                 inbound: Arc::clone(inbound),
                 server,
-                names: HashMap::from([(id, Arc::clone(name))]),
+                names: HashMap::from([(id, named)]),
                 notices: None,
                 failures: 0,
                 tag: tag.clone(),
@@ -64,7 +85,7 @@ pub(super) async fn follow(inbound: &Arc<Inbound>, tasks: &[Arc<str>], tag: &Byt
 impl Followed {
     /// What the client calls the tasks that are followed.
     pub(super) fn names(&self) -> impl Iterator<Item = Arc<str>> + '_ {
-        self.names.values().map(Arc::clone)
+        self.names.values().map(|named| Arc::clone(&named.public))
     }
 
     /// Every notice, in the client's form.
@@ -123,7 +144,8 @@ impl Followed {
     /// A notice in the client's form, if it is about one of its tasks.
     fn told(&mut self, notice: &Notification) -> Option<Bytes> {
         let id = notice.param_text("taskId")?;
-        let name = Arc::clone(self.names.get(&*id)?);
+        let named = self.names.get(&*id)?;
+        let (name, tool) = (Arc::clone(&named.public), Arc::clone(&named.tool));
         let status = notice.param_text("status");
         if matches!(status.as_deref(), Some("completed" | "failed" | "cancelled")) {
             self.names.remove(&*id);
@@ -132,6 +154,17 @@ impl Followed {
         edits
             .param_text("taskId", &name)
             .meta(META_SUBSCRIPTION_ID, &*self.tag);
-        Some(edits.finish())
+        let message = edits.finish();
+        // It may hold the whole result, which is as much as if it had been asked for.
+        let action = Action {
+            kind: Kind::Call,
+            server: self.server.name(),
+            name: &tool,
+            effect: Classified::UNKNOWN,
+        };
+        let (principal, address) = (self.inbound.client.principal(), self.inbound.address());
+        let limits = &self.gate.governance.limits;
+        limits.spend(principal, address, &action, message.len() as u64);
+        Some(message)
     }
 }

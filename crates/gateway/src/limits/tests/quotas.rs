@@ -44,6 +44,27 @@ fn a_day_has_so_many_calls_and_ends_at_midnight_utc() {
     assert_eq!(calls(&limits, 5), 3);
 }
 
+/// What is told of a task when its call has long been answered, or was made before a restart.
+#[test]
+fn bytes_count_that_belong_to_no_call_that_runs() {
+    let (limits, clock) = with(&[
+        quota(Per::Tool, None, Some(1_000)),
+        quota(Per::Global, Some(2), None),
+    ]);
+    let spend = |tool: &Action<'_>, bytes| limits.spend(&ann(), None, tool, bytes);
+    spend(&LIST, 999);
+    assert_eq!(calls(&limits, 1), 1);
+    spend(&LIST, 1);
+    assert_eq!(calls(&limits, 1), 0);
+    // Another tool's are its own, and bytes are no calls.
+    assert_eq!(
+        count(2, || limits.call(&ann(), None, &tool("orders", "other"))),
+        1
+    );
+    clock.pass(12 * HOUR);
+    assert_eq!(calls(&limits, 1), 1);
+}
+
 #[test]
 fn bytes_count_when_they_have_passed() {
     let (limits, _) = with(&[quota(Per::Tenant, None, Some(1_000))]);
