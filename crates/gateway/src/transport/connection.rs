@@ -8,7 +8,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::{Stream, StreamExt, stream};
 use gatepost_policy::Caller;
-use gatepost_protocol::{envelope::Message, translate::META_PROTOCOL_VERSION, version::Era};
+use gatepost_protocol::{
+    envelope::Message,
+    error::{INTERNAL_ERROR, error_response},
+    translate::META_PROTOCOL_VERSION,
+    version::Era,
+};
 
 use crate::{
     answer::{Answer, Messages},
@@ -140,7 +145,12 @@ impl Connection {
         let admitted = path::join(&self.gate, from)?;
         let message = receive::parse(raw)?;
         let client = self.client_of(&message, admitted.caller())?;
-        path::spoken(&self.gate, admitted, message, client).await
+        let id = match &message {
+            Message::Request(request) => Some(request_id(request)),
+            Message::Notification(_) | Message::Response(_) => None,
+        };
+        let answer = path::spoken(&self.gate, admitted, message, client).await?;
+        Ok(in_one(answer, id))
     }
 
     fn client_of(&self, message: &Message, caller: &Arc<Caller>) -> Result<Client, Refused> {
@@ -219,32 +229,36 @@ impl Connection {
     }
 }
 
-/// The messages of an answer, whatever its form.
-pub(crate) fn messages(answer: Answer) -> Messages {
-    match answer {
-        Answer::Whole { body, .. } => Box::pin(stream::once(std::future::ready(join(&body)))),
-        Answer::Chunks(mut chunks) => Box::pin(stream::once(async move {
-            let mut joined = BytesMut::new();
-            while let Some(chunk) = chunks.next().await {
-                match chunk {
-                    Ok(chunk) => joined.put_slice(&chunk),
-                    Err(error) => {
-                        let message = internal(&*error).to_string();
-                        return error_line(&message);
-                    }
+/// An answer to the request of this raw id, for a channel that carries whole messages: a large one that passes in chunks is
+/// collected, and an error in its place if it breaks off.
+pub(crate) fn in_one(answer: Answer, id: Option<Bytes>) -> Answer {
+    let Answer::Chunks(mut chunks) = answer else {
+        return answer;
+    };
+    Answer::Messages(Box::pin(stream::once(async move {
+        let mut joined = BytesMut::new();
+        while let Some(chunk) = chunks.next().await {
+            match chunk {
+                Ok(chunk) => joined.put_slice(&chunk),
+                Err(error) => {
+                    let message = internal(&*error).to_string();
+                    return error_response(id.as_deref(), INTERNAL_ERROR, &message, None);
                 }
             }
-            joined.freeze()
-        })),
+        }
+        joined.freeze()
+    })))
+}
+
+/// The messages of an answer, whatever its form.
+pub(crate) fn messages(answer: Answer) -> Messages {
+    match in_one(answer, None) {
+        Answer::Whole { body, .. } => Box::pin(stream::once(std::future::ready(join(&body)))),
         Answer::Messages(messages) | Answer::Resumable(_, messages) => messages,
-        Answer::Resumed(_) | Answer::Accepted | Answer::Ended | Answer::Cancelled => {
+        Answer::Chunks(_) | Answer::Resumed(_) | Answer::Accepted | Answer::Ended | Answer::Cancelled => {
             Box::pin(stream::empty())
         }
     }
-}
-
-fn error_line(message: &str) -> Bytes {
-    gatepost_protocol::error::error_response(None, gatepost_protocol::error::INTERNAL_ERROR, message, None)
 }
 
 fn join(pieces: &[Bytes]) -> Bytes {
@@ -255,5 +269,29 @@ fn join(pieces: &[Bytes]) -> Bytes {
             pieces.iter().for_each(|piece| joined.put_slice(piece));
             joined.freeze()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_answer_that_breaks_off_is_an_error_of_its_request() {
+        let said = async |chunks: Vec<Result<Bytes, Box<dyn std::error::Error + Send + Sync>>>| {
+            let answer = Answer::Chunks(Box::pin(stream::iter(chunks)));
+            let answer = in_one(answer, Some(Bytes::from_static(br#""seven""#)));
+            let all: Vec<Bytes> = messages(answer).collect().await;
+            let [only] = &*all else { panic!("{all:?}") };
+            serde_json::from_slice::<serde_json::Value>(only).unwrap()
+        };
+        let begun = || Ok(Bytes::from_static(br#"{"jsonrpc":"2.0","id":"seven","result""#));
+        let whole = said(vec![begun(), Ok(Bytes::from_static(b":{}}"))]).await;
+        assert_eq!(whole["result"], serde_json::json!({}));
+        let broken = said(vec![begun(), Err("the server broke off".into())]).await;
+        assert_eq!(
+            (&broken["id"], &broken["error"]["code"]),
+            (&"seven".into(), &(-32603).into())
+        );
     }
 }

@@ -74,17 +74,16 @@ async fn one(gate: &Arc<Gate>, identified: Identified, at: usize, message: Bytes
         path::another(gate, identified.arrival(), Some(identified.caller()))?;
     }
     let admitted = path::join(gate, identified)?;
-    // 2025-03-26 basic/lifecycle#Initialization: "MUST NOT be part of a JSON-RPC batch".
-    if let Ok(Message::Request(request)) = receive::parse(message.clone())
-        && request.method() == "initialize"
-    {
-        let about = About {
-            id: Some(receive::request_id(&request)),
-            era: None,
-        };
-        return Err((Refusal::Batch, about));
+    let mut id = None;
+    if let Ok(Message::Request(request)) = receive::parse(message.clone()) {
+        id = Some(receive::request_id(&request));
+        // 2025-03-26 basic/lifecycle#Initialization: "MUST NOT be part of a JSON-RPC batch".
+        if request.method() == "initialize" {
+            return Err((Refusal::Batch, About { id, era: None }));
+        }
     }
-    path::posted(gate, admitted, message).await
+    let answer = path::posted(gate, admitted, message).await?;
+    Ok(connection::in_one(answer, id))
 }
 
 fn whole(answer: Answer) -> Option<Bytes> {
