@@ -238,6 +238,37 @@ async fn what_is_asked_together_is_put_together_and_may_be_answered_in_parts() {
     assert_eq!(end.await.unwrap().outcome(), (200, None));
 }
 
+/// A client that sends its retry twice learns that the first is being answered, and then gets the same answer.
+#[tokio::test]
+async fn an_equal_retry_of_one_that_is_being_answered_is_told_so() {
+    let mut stage = Stage::set("").await;
+    let client = stage.client();
+    let address = stage.gate.address();
+    let (asked, writer) = stage.parked(&client).await;
+    let params = call(&again(&asked, &json!({ "ask-1": accepted("Ann") })));
+    let send = || {
+        let request = client.request("tools/call", &params);
+        async move { request.send(address).await.whole().await }
+    };
+    let first = tokio::spawn(send());
+    assert_eq!(stage.heard().await["id"], 7, "the server has the answer");
+    let second = send().await;
+    assert_eq!(second.outcome(), (200, Some(-32603)), "{}", second.text());
+    let error = &second.json()["error"];
+    assert!(
+        error["message"]
+            .as_str()
+            .unwrap()
+            .contains("is being answered already"),
+        "{error}"
+    );
+    assert_eq!(error["data"]["retry_safe"], true);
+    writer.result(&json!({ "content": [] })).await;
+    let first = first.await.unwrap();
+    assert_eq!(first.outcome(), (200, None), "{}", first.text());
+    assert_eq!(send().await.json()["result"], first.json()["result"]);
+}
+
 #[tokio::test]
 async fn a_state_is_good_for_its_own_call_only() {
     let mut stage = Stage::set("views: { v: { include: [\"s__*\"], rename: { s__turn: turn } } }").await;

@@ -997,3 +997,33 @@ async fn results_cross_eras() {
         }
     }
 }
+
+/// A call that runs when the grace is over ends with an error of its own, whoever speaks with whom.
+#[tokio::test]
+async fn what_the_end_of_the_grace_cuts_is_told_so() {
+    for (down, up) in CELLS {
+        let server = OddServer::start(odd(up)).await.unwrap();
+        let servers = json!({ "s": { "url": server.url() } });
+        let configuration = format!("shutdown: {{ grace: 300ms }}\nservers: {servers}");
+        let gate = Gate::start(GATEPOST, &configuration).await;
+        let client = client(&gate, down, "/mcp/s").await;
+        let (post, address) = (client.calling("never", "{}"), gate.address());
+        let call = tokio::spawn(async move { post.send(address).await.whole().await });
+        eventually("the server to be asked", async || {
+            server.all("tools/call").len() == 1
+        })
+        .await;
+        gate.terminate().await;
+        let answer = call.await.unwrap();
+        assert_eq!(
+            answer.outcome(),
+            (200, Some(-32603)),
+            "{down:?} {up:?}: {}",
+            answer.text()
+        );
+        let message = answer.json();
+        assert!(!message["id"].is_null(), "{message}");
+        assert_eq!(message["error"]["data"]["server"], "s", "{message}");
+        assert_eq!(message["error"]["data"]["retry_safe"], false, "{message}");
+    }
+}

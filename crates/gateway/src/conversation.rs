@@ -150,6 +150,14 @@ impl Conversations {
         shard.listeners.remove(&conversation);
     }
 
+    /// Makes every call look whether it is to go on.
+    pub(crate) fn stir(&self) {
+        for shard in &self.shards {
+            let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            shard.calls.values().for_each(|call| call.stir());
+        }
+    }
+
     /// Prepares to ask the client something.
     pub(crate) fn ask(self: &Arc<Self>, conversation: ConversationId) -> OpenQuestion {
         let key = (conversation, self.last_question.fetch_add(1, Relaxed) + 1);

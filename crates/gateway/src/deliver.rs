@@ -133,6 +133,7 @@ async fn converse(gate: &Arc<Gate>, permitted: Permitted) -> Result<Answer, Refu
         biased;
         called = &mut calling => called,
         () = exchange.inbound.cancellation.cancelled(), if open_call.is_some() => return Err(Refusal::Cancelled),
+        () = gate.cut_off() => return Err(exchange.cut_off().into()),
         () = sleep(COMMIT_TO_STREAM) => {
             let relay = Relay::new(gate, exchange, open_call, Phase::Calling(calling));
             return Ok(relay.into_answer());
@@ -228,6 +229,15 @@ impl Exchange {
             drop_structured: permitted.drops_structured(),
             naming: Naming::of(permitted),
             begun: Instant::now(),
+        }
+    }
+
+    /// The gate ends before its server has answered.
+    fn cut_off(&self) -> CallError {
+        CallError {
+            server: Arc::clone(self.server.name()),
+            cause: Cause::Stopping,
+            retry_safe: false,
         }
     }
 

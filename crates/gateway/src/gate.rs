@@ -2,11 +2,13 @@
 
 use std::{
     collections::HashMap,
+    future::Future,
     path::Path,
     sync::{
         Arc,
-        atomic::{AtomicU8, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU8, Ordering::Relaxed},
     },
+    task::Poll,
     time::Duration,
 };
 
@@ -52,7 +54,7 @@ pub struct Gate {
     pub(crate) old_streams: OldStreams,
     pub(crate) resumable: Arc<Resumable>,
     pub(crate) parking: Parking,
-    pub(crate) spent: Spent,
+    pub(crate) spent: Arc<Spent>,
     pub(crate) postponed: Postponed,
     pub(crate) metrics: Metrics,
     pub(crate) occupancy: Arc<Occupancy>,
@@ -62,6 +64,8 @@ pub struct Gate {
     pub(crate) id_seed: u64,
     phase: AtomicU8,
     stopping: watch::Sender<bool>,
+    cutting: watch::Sender<bool>,
+    is_cut: AtomicBool,
 }
 
 /// One configuration, compiled. Immutable: a new configuration makes a new snapshot, and a request keeps the one it
@@ -191,7 +195,7 @@ impl Gate {
             old_streams: OldStreams::default(),
             resumable: Arc::new(Resumable::new()?),
             parking: Parking::new()?,
-            spent: Spent::default(),
+            spent: Arc::default(),
             postponed: Postponed::default(),
             metrics: Metrics::default(),
             occupancy: Arc::default(),
@@ -200,6 +204,8 @@ impl Gate {
             id_seed: random::<8>().map(u64::from_be_bytes)?,
             phase: AtomicU8::new(Phase::Starting as u8),
             stopping: watch::Sender::new(false),
+            cutting: watch::Sender::new(false),
+            is_cut: AtomicBool::new(false),
         }))
     }
 
@@ -252,6 +258,30 @@ impl Gate {
     pub(crate) async fn until_stopping(&self) {
         // The sender lives in `self`, so waiting cannot fail.
         let _ = self.stopping().wait_for(|stopping| *stopping).await;
+    }
+
+    /// Gives up waiting for servers: every call that is still running is answered with an error.
+    pub fn cut(&self) {
+        self.is_cut.store(true, Relaxed);
+        self.cutting.send_replace(true);
+        self.conversations.stir();
+    }
+
+    /// Turns true once calls are cut.
+    pub(crate) fn cutting(&self) -> watch::Receiver<bool> {
+        self.cutting.subscribe()
+    }
+
+    /// Ready once calls are cut. Every call waits for it, so that it costs a look and wakes nobody: whoever carries calls polls
+    /// them when [`Gate::cutting`] turns.
+    pub(crate) fn cut_off(&self) -> impl Future<Output = ()> + '_ {
+        std::future::poll_fn(|_| {
+            if self.is_cut.load(Relaxed) {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        })
     }
 
     /// How many calls are in flight.

@@ -143,6 +143,11 @@ impl Cancellation {
         self.notify.notify_one();
     }
 
+    /// Wakes whoever waits for that, without any wish.
+    pub(crate) fn stir(&self) {
+        self.notify.notify_waiters();
+    }
+
     /// Whether it did.
     pub(crate) fn is_cancelled(&self) -> bool {
         self.wished.load(Relaxed)

@@ -160,6 +160,7 @@ fn class(refusal: &Refusal) -> Option<usize> {
         | Refusal::BrokenBody(_)
         | Refusal::TasksUndeclared
         | Refusal::StaleState
+        | Refusal::UnderWay
         | Refusal::Declined(_)
         | Refusal::Meta(_) => 1,
         Refusal::HeaderMismatch(_) | Refusal::ContentType(_) | Refusal::Accept | Refusal::Version { .. } => 2,

@@ -182,6 +182,11 @@ pub enum Refusal {
     /// A `requestState` that opens nothing. One message for every cause: what it was good for is nobody's business.
     #[error("this `requestState` is not, or no longer, good for this call; make the call anew, without it")]
     StaleState,
+    /// A retry that is being answered already, on another connection.
+    #[error(
+        "this very retry is being answered already; wait for that answer, or send it again later: within 5 minutes it gets the same one"
+    )]
+    UnderWay,
     /// The user did not agree to what the server needs.
     #[error("server {0} needs its user to visit a page first, and the user did not agree")]
     Declined(Arc<str>),

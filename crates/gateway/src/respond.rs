@@ -99,6 +99,11 @@ pub(crate) fn render(refusal: &Refusal, about: &About) -> (StatusCode, Bytes) {
         }
         Refusal::UnknownResource(uri) => (StatusCode::OK, INVALID_PARAMS, Some(json!({ "uri": uri }))),
         Refusal::Params(_) | Refusal::StaleState => (StatusCode::OK, INVALID_PARAMS, None),
+        Refusal::UnderWay => (
+            StatusCode::OK,
+            INTERNAL_ERROR,
+            Some(json!({ "retry_safe": true })),
+        ),
         Refusal::Declined(server) => (
             StatusCode::OK,
             INTERNAL_ERROR,

@@ -24,6 +24,9 @@ use crate::{
     gate, logging, output,
 };
 
+/// How long the errors of what was cut may take to go out.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// How long servers have to end once the calls are done: the least, even where no grace is left, and the most, since
 /// somebody waits.
 const LAST_GRACE: RangeInclusive<Duration> = Duration::from_millis(500)..=Duration::from_secs(3);
@@ -112,10 +115,14 @@ async fn run_gate(config: Config, source: &Source) -> Result<(), Failure> {
             let _ = listener.await;
         }
     };
+    let mut drained = std::pin::pin!(drained);
     let patience = tokio::select! {
-        () = drained => true,
+        () = &mut drained => true,
         () = tokio::time::sleep_until(until) => {
             tracing::warn!(in_flight = gate.in_flight(), "the grace is over; what is still running is cut");
+            gate.cut();
+            // What has no answer yet gets an error, which takes a moment to go out.
+            let _ = tokio::time::timeout(LAST_WORDS, drained).await;
             true
         }
         again = signals.next() => {

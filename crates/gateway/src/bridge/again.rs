@@ -14,7 +14,7 @@ use super::{
     page::{COMPLETES_WITHIN, Verdict, verdict},
     parking::{Parked, Ticket},
     replay::Input,
-    spent::Use,
+    spent::{UnderWay, Use},
     state::{Belongs, Opens, Stale},
 };
 use crate::{gate::Gate, record::Permitted, refusal::Refusal};
@@ -24,7 +24,7 @@ pub(crate) enum Next {
     /// It is sent to the server, with what belongs to it.
     Call(Option<Input>),
     /// It was parked: these answers go up, and the server's stream goes on.
-    Resume(Box<Parked>, Vec<Bytes>, Use),
+    Resume(Box<Parked>, Vec<Bytes>, UnderWay),
     /// The very same was sent before: so is what it was answered with.
     Repeat(StatusCode, Bytes),
 }
@@ -90,15 +90,23 @@ async fn go_on(
                 return Err(Stopped::Refused(Refusal::params(text)));
             }
             let used = Use::of(nonce, permitted.request());
+            let answered = || {
+                let (status, answer) = gate.spent.answer(used)?;
+                Some(Next::Repeat(status, answer))
+            };
+            if let Some(repeat) = answered() {
+                return Ok(repeat);
+            }
+            let Some(under_way) = gate.spent.begin(used) else {
+                return Err(Stopped::Refused(Refusal::UnderWay));
+            };
             match gate.parking.claim(ticket).await {
                 Ok(mut parked) => {
                     let replies = parked.gather.answers(answers, version);
-                    Ok(Next::Resume(Box::new(parked), replies, used))
+                    Ok(Next::Resume(Box::new(parked), replies, under_way))
                 }
-                Err(stale) => match gate.spent.answer(used) {
-                    Some((status, answer)) => Ok(Next::Repeat(status, answer)),
-                    None => Err(Stopped::Stale(stale)),
-                },
+                // The first may have been answered just now.
+                Err(stale) => answered().ok_or(Stopped::Stale(stale)),
             }
         }
         Opens::Pages { ids } => match verdict(answers, ids.len()) {

@@ -5,7 +5,7 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -29,9 +29,19 @@ pub(crate) struct Use {
     digest: [u8; 32],
 }
 
-/// The answers that were given lately, oldest first.
+/// The answers that were given lately, and the uses whose answers are on their way.
 #[derive(Default)]
-pub(crate) struct Spent(Mutex<VecDeque<Entry>>);
+pub(crate) struct Spent {
+    /// Oldest first.
+    entries: Mutex<VecDeque<Entry>>,
+    under_way: Mutex<Vec<Use>>,
+}
+
+/// A use whose answer is on its way, until that is kept or this is dropped.
+pub(crate) struct UnderWay {
+    spent: Arc<Spent>,
+    of: Use,
+}
 
 struct Entry {
     of: Use,
@@ -55,8 +65,22 @@ impl Use {
 }
 
 impl Spent {
+    /// The use begins to be answered; nothing if it is being answered already.
+    pub(crate) fn begin(self: &Arc<Self>, of: Use) -> Option<UnderWay> {
+        let mut under_way = self.under_way();
+        if under_way.contains(&of) {
+            return None;
+        }
+        under_way.push(of);
+        drop(under_way);
+        Some(UnderWay {
+            spent: Arc::clone(self),
+            of,
+        })
+    }
+
     /// Keeps the last message of an answer.
-    pub(crate) fn keep(&self, of: Use, status: StatusCode, answer: &Bytes) {
+    fn keep(&self, of: Use, status: StatusCode, answer: &Bytes) {
         if answer.len() > MAX_BYTES {
             return;
         }
@@ -84,7 +108,24 @@ impl Spent {
     }
 
     fn entries(&self) -> MutexGuard<'_, VecDeque<Entry>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn under_way(&self) -> MutexGuard<'_, Vec<Use>> {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl UnderWay {
+    /// Keeps the last message of its answer.
+    pub(crate) fn keep(&self, status: StatusCode, answer: &Bytes) {
+        self.spent.keep(self.of, status, answer);
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.spent.under_way().retain(|other| *other != self.of);
     }
 }
 
@@ -114,6 +155,19 @@ mod tests {
         assert_eq!(spent.answer(used(1, r#"{"a":{"x":2,"y":2}}"#)), None);
         tokio::time::sleep(KEPT).await;
         assert_eq!(spent.answer(same), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_use_is_answered_once_at_a_time() {
+        let spent = Arc::new(Spent::default());
+        let (same, other) = (used(1, r#"{"a":{"x":1}}"#), used(1, r#"{"a":{"x":2}}"#));
+        let first = spent.begin(same).unwrap();
+        assert!(spent.begin(same).is_none());
+        assert!(spent.begin(other).is_some());
+        first.keep(StatusCode::OK, &Bytes::from_static(b"answer"));
+        drop(first);
+        assert!(spent.answer(same).is_some());
+        assert!(spent.begin(same).is_some());
     }
 
     #[tokio::test(start_paused = true)]

@@ -21,7 +21,7 @@ use crate::{
         gather::Gather,
         parking::{Parked, Parking},
         replay::{Left, Replay, Turn},
-        spent::Use,
+        spent::UnderWay,
         state::{Opens, call_digest},
         straight::{Put, Straight},
     },
@@ -74,7 +74,7 @@ pub(super) struct Relay {
     /// The client came back to a parked call with these answers, which go up before anything is heard.
     returned: Option<Vec<Bytes>>,
     /// How it came back; an equal request gets an equal answer.
-    used: Option<Use>,
+    used: Option<UnderWay>,
     /// A modern server's questions to a legacy client.
     replay: Option<Box<Replay>>,
     /// The right to make the call again.
@@ -125,7 +125,7 @@ impl Relay {
         open_call: Option<OpenCall>,
         mut parked: Parked,
         replies: Vec<Bytes>,
-        used: Use,
+        used: UnderWay,
     ) -> Self {
         let phase = parked.events.take().map_or(Phase::Done, Phase::Events);
         let mut relay = Self::new(gate, exchange, open_call, phase);
@@ -242,6 +242,7 @@ impl Relay {
         let step = tokio::select! {
             biased;
             () = cancelled => Step::Cancelled,
+            () = self.gate.cut_off() => Step::Message(Err(self.exchange.cut_off())),
             answer = self.straight.next() => Step::Answered(answer),
             turn = turn => Step::Turn(turn),
             step = async {
@@ -263,8 +264,9 @@ impl Relay {
 
     /// Says the last message.
     fn end(&mut self, status: StatusCode, message: Bytes) {
-        if let Some(used) = self.used {
-            self.gate.spent.keep(used, status, &message);
+        // From now on an equal request gets this.
+        if let Some(used) = self.used.take() {
+            used.keep(status, &message);
         }
         self.said.push_back(Item::Last(status, message));
     }

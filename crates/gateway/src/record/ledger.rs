@@ -318,7 +318,7 @@ fn end_of(message: &[u8]) -> End<'static> {
 fn end_of_refusal(refusal: &Refusal) -> End<'static> {
     match refusal {
         Refusal::Cancelled => End::Cancelled,
-        Refusal::StaleState | Refusal::Params(_) | Refusal::Declined(_) => {
+        Refusal::StaleState | Refusal::UnderWay | Refusal::Params(_) | Refusal::Declined(_) => {
             End::NotSent("what the client came back with does not let the call go on")
         }
         _ => End::Error { code: INTERNAL_ERROR },

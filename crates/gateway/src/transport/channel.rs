@@ -15,6 +15,9 @@ use crate::{answer::Messages, identify::Identified};
 /// Messages waiting to be taken by the client; when it does not read, the calls wait.
 const UNREAD: usize = 64;
 
+/// How long calls that are told to end may take to say so.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// Both directions of one client.
 pub(crate) struct Channel {
     connection: Arc<Connection>,
@@ -73,13 +76,31 @@ impl Channel {
         let _ = self.outgoing.send(message).await;
     }
 
-    /// The client sends nothing more: its calls may finish within `grace`, then everything it had is given up.
-    pub(crate) async fn close(&self, grace: Duration) {
+    /// The client sends nothing more: its calls may finish within `grace`, and are told to by `cut` after that; then everything
+    /// it had is given up.
+    pub(crate) async fn close(&self, grace: Duration, cut: impl FnOnce()) {
         let Calls { mut running, notices } = std::mem::take(&mut *self.calls());
         if let Some(notices) = notices {
             notices.abort();
         }
-        let _ = tokio::time::timeout(grace, async { while running.join_next().await.is_some() {} }).await;
+        let mut finished = async |within| {
+            let all = async { while running.join_next().await.is_some() {} };
+            tokio::time::timeout(within, all).await.is_ok()
+        };
+        if !finished(grace).await {
+            cut();
+            finished(LAST_WORDS).await;
+        }
+        running.shutdown().await;
+        self.connection.close().await;
+    }
+
+    /// The client is gone: everything it had is given up.
+    pub(crate) async fn forsake(&self) {
+        let Calls { mut running, notices } = std::mem::take(&mut *self.calls());
+        if let Some(notices) = notices {
+            notices.abort();
+        }
         running.shutdown().await;
         self.connection.close().await;
     }

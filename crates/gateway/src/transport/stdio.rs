@@ -56,7 +56,7 @@ where
         outcome = read(&gate, &channel, reader) => outcome,
         () = gate.until_stopping() => Ok(()),
     };
-    channel.close(grace).await;
+    channel.close(grace, || gate.cut()).await;
     drop(channel);
     let written = writing
         .await

@@ -182,6 +182,12 @@ where
                         return Poll::Ready(());
                     }
                 }
+                // Calls see for themselves that they are to end.
+                (Stirring::Cut, _) => {
+                    if connection.as_mut().poll(cx).is_ready() {
+                        return Poll::Ready(());
+                    }
+                }
                 (Stirring::Look, Verdict::SlowHead) => {
                     tracing::debug!(target: "gatepost::http", "closed a connection whose request head did not arrive in time");
                     return Poll::Ready(());
@@ -198,24 +204,32 @@ where
 enum Stirring {
     /// The gate drains.
     Stop,
+    /// It waits no longer for its servers.
+    Cut,
     /// Time to look how it is.
     Look,
 }
 
-/// The time to look at a connection again and again, and once the wish to stop.
+/// The time to look at a connection again and again, and once each the wish to stop and the end of all patience.
 fn stirrings(front: &Front) -> impl Stream<Item = Stirring> + use<> {
     let tick = tokio::time::interval(front.patience.tick());
-    stream::unfold(
-        (tick, front.gate.stopping(), false),
-        |(mut tick, mut stopping, stopped)| async move {
-            let stirring = tokio::select! {
-                _ = stopping.wait_for(|stopping| *stopping), if !stopped => Stirring::Stop,
-                _ = tick.tick() => Stirring::Look,
-            };
-            let stopped = stopped || matches!(stirring, Stirring::Stop);
-            Some((stirring, (tick, stopping, stopped)))
-        },
-    )
+    let ends = [
+        (Stirring::Stop, front.gate.stopping()),
+        (Stirring::Cut, front.gate.cutting()),
+    ];
+    let ends = ends.map(|(stirring, mut end)| {
+        stream::once(async move {
+            // The sender lives as long as the gate, which outlives its connections.
+            let _ = end.wait_for(|over| *over).await;
+            stirring
+        })
+    });
+    let looks = stream::unfold(tick, |mut tick| async move {
+        tick.tick().await;
+        Some((Stirring::Look, tick))
+    });
+    let [stop, cut] = ends;
+    stream::select(stream::select(stop, cut), looks)
 }
 
 /// One request. A panic in it is answered like any other failure of ours, and hurts nobody else.

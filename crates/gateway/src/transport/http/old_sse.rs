@@ -184,7 +184,8 @@ impl Drop for OpenStream {
         let channel = self.gate.old_streams.open().remove(&self.key);
         // The stream is the session: with it go its calls and subscriptions, which takes longer than a drop may.
         if let (Some(channel), Ok(runtime)) = (channel, tokio::runtime::Handle::try_current()) {
-            runtime.spawn(async move { channel.close(std::time::Duration::ZERO).await });
+            // Nobody is there to hear how its calls end.
+            runtime.spawn(async move { channel.forsake().await });
         }
     }
 }
