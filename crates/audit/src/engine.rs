@@ -132,7 +132,7 @@ pub(crate) struct State {
     waiting: u32,
     /// A task is about to write, and others may join until it does.
     gathering: bool,
-    /// Tasks that wait for that.
+    /// Tasks that wait for that, or for the write that is under way.
     joined: Vec<Waker>,
     /// The last record in the buffer that must not wait for its sinks.
     urgent: u64,
@@ -383,27 +383,26 @@ impl Engine {
     /// Returns when a record is in the file, together with those of everybody who is ready now.
     async fn in_file(&self, mark: Mark) -> Result<(), Unwritten> {
         loop {
-            let leads = {
+            let turn = poll_fn(|cx| {
                 let mut state = self.lock();
                 if let Some(done) = state.verdict(mark, state.written) {
-                    return done;
+                    return Poll::Ready(Err(done));
                 }
-                !std::mem::replace(&mut state.gathering, true)
-            };
-            if leads {
-                // It writes when it is dropped: also if nobody waits for this any more, those who joined do.
-                let _group = Group(self);
-                tokio::task::yield_now().await;
-            } else {
-                poll_fn(|cx| {
-                    let mut state = self.lock();
-                    if !state.gathering || state.verdict(mark, state.written).is_some() {
-                        return Poll::Ready(());
-                    }
+                // Whoever is at it wakes all who have joined when it is done.
+                if state.gathering || state.writing {
                     state.joined.push(cx.waker().clone());
-                    Poll::Pending
-                })
-                .await;
+                    return Poll::Pending;
+                }
+                state.gathering = true;
+                // It writes when it is dropped: also if nobody waits for this any more, those who joined do.
+                Poll::Ready(Ok(Group(self)))
+            });
+            match turn.await {
+                Err(done) => return done,
+                Ok(group) => {
+                    tokio::task::yield_now().await;
+                    drop(group);
+                }
             }
         }
     }
@@ -544,7 +543,13 @@ impl Engine {
         if state.waiting > 0 {
             self.written.notify_all();
         }
-        state
+        if state.joined.is_empty() {
+            return state;
+        }
+        let joined = std::mem::take(&mut state.joined);
+        drop(state);
+        joined.into_iter().for_each(Waker::wake);
+        self.lock()
     }
 
     /// After a failed write: nothing of the group, nor of what was chained to it, is there.
@@ -664,6 +669,7 @@ impl Drop for Group<'_> {
     fn drop(&mut self) {
         self.0.lock().gathering = false;
         self.0.flush(None);
+        // Those who joined while there was nothing to write, or could not be.
         let joined = std::mem::take(&mut self.0.lock().joined);
         joined.into_iter().for_each(Waker::wake);
     }

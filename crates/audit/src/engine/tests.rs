@@ -1,6 +1,6 @@
 use std::{
     path::Path,
-    sync::atomic::{AtomicUsize, Ordering::SeqCst},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     time::Duration,
 };
 
@@ -11,18 +11,15 @@ use crate::{
     log::tests::{assert_whole, call, intent},
 };
 
-/// A disk that counts how often something was written.
+/// A disk that counts how often something was written, and may stand still.
 #[derive(Clone, Default)]
-struct Counted(Arc<AtomicUsize>);
+struct Counted(Arc<AtomicUsize>, Arc<AtomicBool>);
 
-struct CountedSegment(Box<dyn Segment>, Arc<AtomicUsize>);
+struct CountedSegment(Box<dyn Segment>, Counted);
 
 impl Disk for Counted {
     fn create(&self, path: &Path) -> io::Result<Box<dyn Segment>> {
-        Ok(Box::new(CountedSegment(
-            RealDisk.create(path)?,
-            Arc::clone(&self.0),
-        )))
+        Ok(Box::new(CountedSegment(RealDisk.create(path)?, self.clone())))
     }
 
     fn extend(&self, path: &Path) -> io::Result<Box<dyn Segment>> {
@@ -40,7 +37,11 @@ impl Disk for Counted {
 
 impl Segment for CountedSegment {
     fn append(&self, bytes: &[u8]) -> io::Result<()> {
-        self.1.fetch_add(1, SeqCst);
+        let Counted(writes, stands) = &self.1;
+        writes.fetch_add(1, SeqCst);
+        while stands.load(SeqCst) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         self.0.append(bytes)
     }
 
@@ -110,4 +111,46 @@ async fn whoever_was_to_write_and_is_gone_has_written() {
 
 fn polled<F: Future>(future: std::pin::Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut std::task::Context::from_waker(Waker::noop()))
+}
+
+/// A slow disk costs time, and no work: nobody asks again and again whether it is done.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_waits_for_a_write_under_way_sleeps() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, disk) = log(folder.path());
+    let writes = disk.0.load(SeqCst);
+    let calls = [(); 2].map(|()| log.intent_among_others(&intent(b"{}")).unwrap());
+    let until = async |what: &dyn Fn() -> bool| {
+        while !what() {
+            tokio::task::yield_now().await;
+        }
+    };
+    disk.1.store(true, SeqCst);
+    let [first, second] = calls;
+    let writes_now = tokio::spawn(async move { first.durable().await.map(|()| first) });
+    until(&|| disk.0.load(SeqCst) > writes).await;
+    let polls = Arc::<AtomicUsize>::default();
+    let counted = Arc::clone(&polls);
+    let waits = tokio::spawn(async move {
+        let done = {
+            let mut durable = std::pin::pin!(second.durable());
+            poll_fn(|cx| {
+                counted.fetch_add(1, SeqCst);
+                durable.as_mut().poll(cx)
+            })
+            .await
+        };
+        done.map(|()| second)
+    });
+    until(&|| polls.load(SeqCst) > 0).await;
+    for _ in 0..1000 {
+        tokio::task::yield_now().await;
+    }
+    let polled = polls.load(SeqCst);
+    disk.1.store(false, SeqCst);
+    let ended = [writes_now.await.unwrap(), waits.await.unwrap()];
+    assert!(polled <= 2, "asked {polled} times while the disk stood still");
+    assert_eq!(ended.map(|call| call.is_ok()), [true; 2]);
+    log.close();
+    assert_whole(&crate::folder(folder.path()));
 }
