@@ -8,39 +8,32 @@
 //! What fails is never half there: after a failed write the file is cut back to its last whole group, and everybody whose record
 //! was in the buffer hears of it. After a failed fsync nothing is known of the file any more, so it is never written again.
 
+mod state;
+mod trouble;
+mod wait;
+
 use std::{
-    collections::{HashSet, VecDeque},
-    future::poll_fn,
-    hash::{BuildHasherDefault, Hasher},
-    io,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    task::{Poll, Waker},
-    time::Instant,
+    task::Waker,
 };
 
 use gatepost_config::{Durability, OnFailure};
 use tokio::sync::watch;
 
 use crate::{
-    Hash, Moment, Settings,
-    disk::{Disk, Segment},
-    head::Place,
+    Hash, Settings,
+    disk::Disk,
     line::{self, Run},
     record::Fields,
     signing::Signer,
     sink::Cursor,
 };
-
-/// The log cannot be written, so what was to be recorded is not. With `on_failure: deny` the call must not be made; if it has
-/// been made already, the answer must say that it is not on record.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("the audit log cannot be written: {reason}")]
-pub struct Unwritten {
-    reason: Arc<str>,
-}
+pub(crate) use state::{Closing, Position, State};
+pub(crate) use trouble::Cure;
+pub use trouble::Unwritten;
 
 /// How the log is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,106 +114,6 @@ pub(crate) struct Engine {
     pub(crate) began: Cursor,
 }
 
-pub(crate) struct State {
-    /// The number and the predecessor of the next record.
-    pub(crate) next: u64,
-    hash: Hash,
-    /// Lines that are not in the file yet.
-    pub(crate) pending: Vec<u8>,
-    spare: Vec<u8>,
-    writing: bool,
-    waiting: u32,
-    /// A task is about to write, and others may join until it does.
-    gathering: bool,
-    /// Tasks that wait for that, or for the write that is under way.
-    joined: Vec<Waker>,
-    /// The last record in the buffer that must not wait for its sinks.
-    urgent: u64,
-    /// The last record in the file.
-    pub(crate) written: u64,
-    written_hash: Hash,
-    /// The current segment: its file, the number of its first record, how long it is.
-    pub(crate) file: Arc<dyn Segment>,
-    pub(crate) first: u64,
-    pub(crate) length: u64,
-    /// The last record that is on the disk.
-    pub(crate) durable: u64,
-    /// Calls without an outcome.
-    open: HashSet<u64, BuildHasherDefault<Mixed>>,
-    /// Goes up whenever records are taken back.
-    epoch: u32,
-    /// Which record was the last that stayed when an epoch ended; the latest few.
-    ended: VecDeque<(u32, u64)>,
-    pub(crate) trouble: Option<Trouble>,
-    pub(crate) since_checkpoint: u64,
-    /// How many tasks have begun to wait for the disk since it was last asked, and how many are worth waiting for.
-    pub(crate) joining: u64,
-    pub(crate) expected: u64,
-    /// The keeper sleeps until it is woken.
-    pub(crate) idle: bool,
-    pub(crate) closing: Closing,
-}
-
-/// Whether the log is to end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Closing {
-    No,
-    /// Nobody has it any more.
-    Dropped,
-    /// It has said everything.
-    Orderly,
-}
-
-/// Why the log cannot be written.
-#[derive(Clone, Debug)]
-pub(crate) struct Trouble {
-    pub(crate) reason: Arc<str>,
-    pub(crate) since: Moment,
-    pub(crate) cure: Cure,
-    /// Records that could not be written meanwhile.
-    pub(crate) unwritten: u64,
-}
-
-/// What may help.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Cure {
-    /// Writing again, once the file is cut to its last whole group.
-    Again(Instant),
-    /// Another file: nothing is known of this one.
-    Another(Instant),
-    /// Only another start of the gate.
-    None,
-}
-
-/// Spreads consecutive numbers.
-#[derive(Default)]
-struct Mixed(u64);
-
-impl Hasher for Mixed {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.write_u64(self.0 ^ u64::from(byte));
-        }
-    }
-
-    fn write_u64(&mut self, value: u64) {
-        self.0 = value.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(26);
-    }
-}
-
-/// Where an engine goes on.
-pub(crate) struct Position {
-    pub(crate) next: u64,
-    pub(crate) hash: Hash,
-    pub(crate) file: Box<dyn Segment>,
-    pub(crate) first: u64,
-    pub(crate) length: u64,
-}
-
 impl Engine {
     pub(crate) fn new(
         settings: Settings,
@@ -239,39 +132,13 @@ impl Engine {
             attempted: 0,
             attempts: 0,
         };
-        let state = State {
-            next: position.next,
-            hash: position.hash,
-            pending: Vec::new(),
-            spare: Vec::new(),
-            writing: false,
-            waiting: 0,
-            gathering: false,
-            joined: Vec::new(),
-            urgent: 0,
-            written,
-            written_hash: position.hash,
-            file: position.file.into(),
-            first: position.first,
-            length: position.length,
-            durable: written,
-            open: HashSet::default(),
-            epoch: 0,
-            ended: VecDeque::new(),
-            trouble: None,
-            since_checkpoint: 0,
-            joining: 0,
-            expected: 0,
-            idle: false,
-            closing: Closing::No,
-        };
         Self {
             settings,
             disk,
             signer,
             log,
             run,
-            state: Mutex::new(state),
+            state: Mutex::new(State::new(position)),
             written: Condvar::new(),
             work: Condvar::new(),
             durable: watch::Sender::new(0),
@@ -380,95 +247,6 @@ impl Engine {
         done
     }
 
-    /// Returns when a record is in the file, together with those of everybody who is ready now.
-    async fn in_file(&self, mark: Mark) -> Result<(), Unwritten> {
-        loop {
-            let turn = poll_fn(|cx| {
-                let mut state = self.lock();
-                if let Some(done) = state.verdict(mark, state.written) {
-                    return Poll::Ready(Err(done));
-                }
-                // Whoever is at it wakes all who have joined when it is done.
-                if state.gathering || state.writing {
-                    state.joined.push(cx.waker().clone());
-                    return Poll::Pending;
-                }
-                state.gathering = true;
-                // It writes when it is dropped: also if nobody waits for this any more, those who joined do.
-                Poll::Ready(Ok(Group(self)))
-            });
-            match turn.await {
-                Err(done) => return done,
-                Ok(group) => {
-                    tokio::task::yield_now().await;
-                    drop(group);
-                }
-            }
-        }
-    }
-
-    /// What is not written is refused, or counted.
-    fn lose(&self, count: u64, error: Unwritten) -> Result<Mark, Unwritten> {
-        self.lost.fetch_add(count, Ordering::Relaxed);
-        if self.allows_loss() {
-            Ok(Mark::NOWHERE)
-        } else {
-            Err(error)
-        }
-    }
-
-    /// Returns when a record is in the file.
-    pub(crate) async fn survives(&self, mark: Mark) -> Result<(), Unwritten> {
-        if mark.seq == 0 {
-            return Ok(());
-        }
-        match self.in_file(mark).await {
-            Err(error) => self.lose(0, error).map(drop),
-            Ok(()) => Ok(()),
-        }
-    }
-
-    /// Returns when a record is as durable as the configuration asks for.
-    pub(crate) async fn durable(&self, mark: Mark) -> Result<(), Unwritten> {
-        if mark.seq == 0 {
-            return Ok(());
-        }
-        let mut done = self.in_file(mark).await;
-        if done.is_ok() && self.is_sync() {
-            // Boxed, so that who only ever runs `batch` does not carry it in every future.
-            done = Box::pin(self.synced(mark)).await;
-        }
-        match done {
-            Err(error) => self.lose(0, error).map(drop),
-            Ok(()) => Ok(()),
-        }
-    }
-
-    async fn synced(&self, mark: Mark) -> Result<(), Unwritten> {
-        let mut changes = self.durable.subscribe();
-        let mut joined = false;
-        loop {
-            {
-                let mut state = self.lock();
-                if let Some(done) = state.verdict(mark, state.durable) {
-                    return done;
-                }
-                if !joined {
-                    joined = true;
-                    state.joining += 1;
-                    if state.idle && state.joining >= state.expected {
-                        self.work.notify_one();
-                    }
-                }
-            }
-            if changes.changed().await.is_err() {
-                return Err(Unwritten {
-                    reason: "it was closed".into(),
-                });
-            }
-        }
-    }
-
     /// Numbers, chains and signs a record, and leaves it in the buffer. Only while there is no trouble.
     pub(crate) fn append(&self, state: &mut State, body: &[u8], signed: bool) -> u64 {
         let seq = state.next;
@@ -552,75 +330,6 @@ impl Engine {
         self.lock()
     }
 
-    /// After a failed write: nothing of the group, nor of what was chained to it, is there.
-    fn take_back(&self, state: &mut State, file: &Arc<dyn Segment>, error: &io::Error) {
-        let reason = format!("writing it failed: {error}");
-        // A line that is half there would be taken for one that was changed.
-        let cut = file.truncate(state.length);
-        if let Err(error) = &cut {
-            tracing::error!(%error, "the audit log cannot be cut back to its last whole record");
-        }
-        let staying = state.written;
-        self.fail(
-            state,
-            &reason,
-            Cure::Again(Instant::now() + self.settings.retry),
-            staying,
-        );
-    }
-
-    /// After a failed fsync: what of the file is on the disk is not known, and asking again would not tell. Nobody may be
-    /// writing.
-    pub(crate) fn distrust(&self, state: &mut State, error: &io::Error) {
-        let reason = format!("the disk did not confirm what was written: {error}");
-        let (cure, staying) = if self.allows_loss() {
-            // What is in the file stays in the chain; the next file goes on from there.
-            (Cure::Another(Instant::now()), state.written)
-        } else {
-            (Cure::None, state.durable)
-        };
-        self.fail(state, &reason, cure, staying);
-    }
-
-    /// Enters trouble. What is in the buffer is lost; of what is in the file, `staying` is the last that counts.
-    fn fail(&self, state: &mut State, reason: &str, cure: Cure, staying: u64) {
-        let unwritten = state.next - 1 - state.written;
-        tracing::error!(
-            reason,
-            records = unwritten,
-            calls = if self.allows_loss() {
-                "go on without"
-            } else {
-                "are refused"
-            },
-            "the audit log cannot be written"
-        );
-        self.lost.fetch_add(unwritten, Ordering::Relaxed);
-        let earlier = state.trouble.take();
-        state.trouble = Some(Trouble {
-            reason: reason.into(),
-            since: earlier
-                .as_ref()
-                .map_or_else(self.settings.clock, |trouble| trouble.since),
-            cure,
-            unwritten: unwritten + earlier.map_or(0, |trouble| trouble.unwritten),
-        });
-        state.ended.push_back((state.epoch, staying));
-        if state.ended.len() > ENDED {
-            state.ended.pop_front();
-        }
-        state.epoch += 1;
-        state.pending.clear();
-        state.next = state.written + 1;
-        state.hash = state.written_hash;
-        let written = state.written;
-        state.open.retain(|&seq| seq <= written);
-        self.announce();
-        if state.waiting > 0 {
-            self.written.notify_all();
-        }
-    }
-
     /// Tells those who wait that something has changed.
     pub(crate) fn announce(&self) {
         self.durable.send_modify(|count| *count += 1);
@@ -662,83 +371,7 @@ impl Engine {
     }
 }
 
-/// Those who wait together for one write.
-struct Group<'a>(&'a Engine);
-
-impl Drop for Group<'_> {
-    fn drop(&mut self) {
-        self.0.lock().gathering = false;
-        self.0.flush(None);
-        // Those who joined while there was nothing to write, or could not be.
-        let joined = std::mem::take(&mut self.0.lock().joined);
-        joined.into_iter().for_each(Waker::wake);
-    }
-}
-
 /// A buffer that grew beyond this is not kept, in bytes.
 const SPARE: usize = 1 << 20;
-/// How many ends of epochs are remembered. They are seconds apart at least.
-const ENDED: usize = 16;
-
-impl State {
-    /// Whether a record is there, given the last that is; `None`: not yet.
-    fn verdict(&self, mark: Mark, through: u64) -> Option<Result<(), Unwritten>> {
-        if self.was_taken_back(mark) {
-            let reason = self.trouble.as_ref().map(|trouble| Arc::clone(&trouble.reason));
-            let reason = reason.unwrap_or_else(|| "it could not be written for a moment".into());
-            return Some(Err(Unwritten { reason }));
-        }
-        (mark.seq <= through).then_some(Ok(()))
-    }
-
-    fn was_taken_back(&self, mark: Mark) -> bool {
-        self.ended
-            .iter()
-            .any(|&(epoch, staying)| epoch >= mark.epoch && mark.seq > staying)
-    }
-
-    /// The oldest call without an outcome.
-    pub(crate) fn oldest_open(&self) -> Option<u64> {
-        self.open.iter().min().copied()
-    }
-
-    /// How many there are.
-    pub(crate) fn open_count(&self) -> u64 {
-        self.open.len() as u64
-    }
-
-    /// All of them, oldest first; none is open afterwards.
-    pub(crate) fn take_open(&mut self) -> Vec<u64> {
-        let mut open: Vec<u64> = self.open.drain().collect();
-        open.sort_unstable();
-        open
-    }
-
-    /// Where the file ends.
-    pub(crate) fn place(&self, log: &str) -> Place {
-        Place {
-            log: log.to_owned(),
-            seq: self.written,
-            hash: self.written_hash.to_string(),
-            segment: self.first,
-            bytes: self.length,
-            closed: false,
-        }
-    }
-}
-
-impl Unwritten {
-    pub(crate) fn because(trouble: &Trouble) -> Self {
-        Self {
-            reason: Arc::clone(&trouble.reason),
-        }
-    }
-
-    /// Why.
-    pub fn reason(&self) -> &str {
-        &self.reason
-    }
-}
-
 #[cfg(test)]
 mod tests;

@@ -1,13 +1,16 @@
 use std::{
+    future::poll_fn,
+    io,
     path::Path,
     sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
+    task::Poll,
     time::Duration,
 };
 
 use super::*;
 use crate::{
     End, Log, Outcome,
-    disk::RealDisk,
+    disk::{RealDisk, Segment},
     log::tests::{assert_whole, call, intent},
 };
 
