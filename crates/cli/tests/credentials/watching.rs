@@ -144,3 +144,19 @@ async fn who_comes_with_another_token_goes_on_watching_with_that() {
     })
     .await;
 }
+
+/// What is watched with a credential ends with it.
+#[tokio::test]
+async fn nothing_is_watched_with_a_token_that_was_taken_back() {
+    for odd in [Odd::legacy(), Odd::modern()] {
+        let server = OddServer::start(odd).await.unwrap();
+        let house = prepare(&json!({ "url": server.url(), "credentials": [{ "principal": "pat" }] })).await;
+        let client = house.client("/mcp/s", "ann").greeting("2025-11-25", "{}").await;
+        let uri = r#"{"uri":"odd:resource"}"#;
+        let subscribed = client.ask("resources/subscribe", uri).await;
+        assert_eq!(subscribed.outcome(), (200, None), "{}", subscribed.text());
+        eventually("it to be heard", async || server.listeners() == 1).await;
+        remove(house.gate.folder(), "s", "ann");
+        eventually("it to be given up", async || server.listeners() == 0).await;
+    }
+}

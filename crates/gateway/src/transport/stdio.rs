@@ -112,3 +112,43 @@ fn gone(error: io::Error) -> io::Result<()> {
         Err(error)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncBufReadExt, BufReader, duplex, split};
+
+    use super::*;
+    use crate::rig::Rig;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_end_of_the_grace_cuts_is_told_so() {
+        let rig = Rig::start("").await;
+        let (ours, theirs) = duplex(64 * 1024);
+        let (reader, writer) = split(theirs);
+        let serving = serve(Arc::clone(&rig.gate), "s", reader, writer, Duration::from_secs(1));
+        let serving = tokio::spawn(serving);
+        let (answers, mut client) = split(ours);
+        let mut answers = BufReader::new(answers).lines();
+        let begin = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"c","version":"1"}}}"#;
+        let call = r#"{"jsonrpc":"2.0","id":"never","method":"tools/call","params":{"name":"hang"}}"#;
+        client
+            .write_all(format!("{begin}\n{call}\n").as_bytes())
+            .await
+            .unwrap();
+        while rig.heard("tools/call").is_empty() {
+            tokio::task::yield_now().await;
+        }
+        rig.gate.drain();
+        serving.await.unwrap().unwrap();
+        let mut last = None;
+        while let Ok(Some(line)) = answers.next_line().await {
+            last = Some(serde_json::from_str::<serde_json::Value>(&line).unwrap());
+        }
+        let last = last.unwrap();
+        assert_eq!(
+            (&last["id"], &last["error"]["code"]),
+            (&"never".into(), &(-32603).into()),
+            "{last}"
+        );
+    }
+}

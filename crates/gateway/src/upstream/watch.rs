@@ -33,7 +33,7 @@ const SETTLED: Duration = Duration::from_secs(10);
 /// How often a server without a change stream is looked at.
 const QUIET: Duration = Duration::from_secs(60);
 /// How often it is looked whether a stored credential is still there.
-const LOOKED_AT: Duration = Duration::from_secs(10);
+const LOOKED_AT: Duration = Duration::from_secs(2);
 /// How long a server may take to acknowledge a stream before it counts as open without.
 const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(2);
 
