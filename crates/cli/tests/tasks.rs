@@ -5,6 +5,7 @@
     reason = "what a test sets up and cannot do without may stop it, in the functions beside the tests too"
 )]
 
+use gatepost_store::Store;
 use gatepost_testkit::conformance::{Era as Speaks, Fixture, RunningFixture, Transport};
 use gatepost_testkit::gate::{Answer, Client, Era, Gate, Puppet, Turn};
 use serde_json::{Value, json};
@@ -182,6 +183,58 @@ async fn who_follows_a_task_hears_of_it_under_its_own_name() {
         let refused = gate.modern(path).ask("subscriptions/listen", &undeclared).await;
         assert_eq!(refused.outcome(), (400, Some(-32021)));
     }
+}
+
+/// What a client is told of a task may be its whole result: it counts on quotas like an answer.
+#[tokio::test]
+async fn what_is_told_of_a_task_counts_on_its_quotas() {
+    let fixture = Fixture::start(Speaks::Modern, Transport::Http).await.unwrap();
+    let servers = json!({ "a": { "url": fixture.url } });
+    let configuration =
+        format!("audit: {{}}\nquotas: [{{ per: tool, bytes: 1GiB/day }}]\nservers: {servers}");
+    let gate = Gate::start(GATEPOST, &configuration).await;
+    let both = r#"{"elicitation":{},"extensions":{"io.modelcontextprotocol/tasks":{}}}"#;
+    let client = gate.modern("/mcp").with_capabilities(both);
+    let task = created(&client, "a__confirm_delete", "").await;
+    while about(&client, "tasks/get", &task).await.json()["result"]["status"] != "input_required" {}
+    let filter = json!({ "taskIds": [task] }).to_string();
+    let mut stream = client.subscribe("1", &filter).await;
+    let answer = json!({ "confirm": { "action": "accept", "content": { "confirm": true } } });
+    let params = json!({ "taskId": task, "inputResponses": answer }).to_string();
+    let update = client.request("tasks/update", &params).header("mcp-name", &task);
+    assert_eq!(client.send(&update).await.outcome(), (200, None));
+    let mut told = 0;
+    loop {
+        let event = stream.next().await.unwrap();
+        let notice = event.json();
+        if notice["method"] == "notifications/tasks" {
+            told += event.data.len() as u64;
+        }
+        if notice["params"]["status"] == "completed" {
+            break;
+        }
+    }
+    drop(stream);
+    let (_, folder) = gate.terminate().await;
+    let state = folder.path().join("state");
+    let mut answered = 0;
+    for file in std::fs::read_dir(state.join("audit")).unwrap() {
+        let text = std::fs::read_to_string(file.unwrap().path()).unwrap_or_default();
+        let records = text
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        for outcome in records.filter(|record| record["kind"] == "outcome") {
+            answered += outcome["in"].as_u64().unwrap() + outcome["out"].as_u64().unwrap();
+        }
+    }
+    let store = Store::open(&state, &[]).unwrap();
+    // A test may run over midnight.
+    let since = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
+    let today = u32::try_from(since.as_secs() / 86_400).unwrap();
+    let days = [today - 1, today].map(|day| store.counters.read_day(day).unwrap());
+    let counted: u64 = days.iter().flatten().map(|counter| counter.used.bytes).sum();
+    assert!(told > 0);
+    assert_eq!(counted, answered + told);
 }
 
 /// A gate in front of a legacy fixture that makes tasks.
