@@ -691,13 +691,25 @@ async fn what_an_expired_session_watched_is_given_up() {
         &format!("sessions: {{ expiry: 2s }}\nservers: {servers}"),
     )
     .await;
-    let client = gate.legacy("/mcp/s").await;
-    let subscribed = client
-        .ask("resources/subscribe", r#"{"uri":"odd:resource"}"#)
-        .await;
-    assert_eq!(subscribed.outcome(), (200, None), "{}", subscribed.text());
+    let mut late = 0;
+    let client = loop {
+        let client = gate.legacy("/mcp/s").await;
+        let answer = client
+            .ask("resources/subscribe", r#"{"uri":"odd:resource"}"#)
+            .await;
+        match answer.outcome() {
+            (200, None) => break client,
+            // On a busy machine it may be over before that.
+            (404, _) if late < 10 => late += 1,
+            _ => panic!("{}", answer.text()),
+        }
+    };
     eventually("it to be given up", async || {
-        server.all("resources/unsubscribe").len() == 1
+        let (begun, ended) = (
+            server.all("resources/subscribe"),
+            server.all("resources/unsubscribe"),
+        );
+        ended.len() == begun.len() && !begun.is_empty()
     })
     .await;
     assert_eq!(client.ask("ping", "{}").await.status, 404);

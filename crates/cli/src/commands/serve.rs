@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// How long the errors of what was cut may take to go out.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// How long servers have to end once the calls are done: the least, even where no grace is left, and the most, since
 /// somebody waits.
