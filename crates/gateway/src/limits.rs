@@ -23,6 +23,7 @@ mod quota;
 mod table;
 #[cfg(test)]
 mod tests;
+mod wait;
 
 use std::{
     fmt::Write,
@@ -46,6 +47,7 @@ pub(crate) use clock::{Clock, SystemClock};
 use entry::{Entry, Measure, Stage};
 use key::{Key, Keyed, Subject};
 use table::{CAPACITY, Few, Table, Wanted};
+use wait::Wait;
 
 use crate::metrics::header;
 
@@ -79,7 +81,7 @@ pub(crate) struct Limits {
 
 /// A limit or quota is reached.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the limit of {words} is reached; try again in {} s", self.seconds())]
+#[error("the limit of {words} is reached; try again in {}", Wait(self.seconds()))]
 pub struct Exceeded {
     /// Which: the entry's place in `limits`, and after those in `quotas`. `None`: the gate's own, of refused credentials.
     pub(crate) index: Option<usize>,

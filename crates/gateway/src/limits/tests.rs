@@ -319,7 +319,7 @@ fn a_refusal_says_which_for_how_long_and_what_is_over() {
     assert_eq!((all.seconds(), all.scope), (3_600, Scope::Target));
     assert_eq!(
         all.to_string(),
-        "the limit of 1/h per principal on `*` is reached; try again in 3600 s"
+        "the limit of 1/h per principal on `*` is reached; try again in 1 h"
     );
     let tool = limits.call(&bob(), None, &LIST).unwrap_err();
     assert_eq!(
