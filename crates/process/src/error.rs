@@ -1,6 +1,6 @@
 //! Why a server could not be started.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::PathBuf;
 
@@ -52,14 +52,70 @@ pub enum SpawnError {
     },
 }
 
+/// Beyond so many folders of a `PATH` only the first ones are named: a developer's has dozens, which say little.
+const FOLDERS_NAMED: usize = 3;
+/// No folder's name is longer than this in a message.
+const FOLDER_SHOWN: usize = 80;
+
 fn not_found(searched: Option<&OsString>) -> String {
     match searched {
         Some(path) => format!(
-            "there is no such program on PATH ({}); install it, or configure its full path",
-            path.display()
+            "there is no such program on the server's PATH ({}); install it, configure its absolute path, \
+             or add its folder with `env: {{PATH: …}}`",
+            shortened(path)
         ),
         None => {
             "there is no such file; correct the path (relative ones start at the server's `cwd`)".to_owned()
         }
+    }
+}
+
+/// What of a `PATH` helps to see whose it is.
+fn shortened(path: &OsStr) -> String {
+    let mut folders = std::env::split_paths(path).filter(|folder| !folder.as_os_str().is_empty());
+    let mut named: Vec<String> = Vec::with_capacity(FOLDERS_NAMED);
+    for folder in folders.by_ref().take(FOLDERS_NAMED) {
+        let text = folder.display().to_string();
+        named.push(match text.char_indices().nth(FOLDER_SHOWN) {
+            Some((end, _)) => format!("{}…", &text[..end]),
+            None => text,
+        });
+    }
+    let named = named.join(", ");
+    match (named.is_empty(), folders.count()) {
+        (true, _) => "which is empty".to_owned(),
+        (false, 0) => named,
+        (false, more) => format!("{named} and {more} more"),
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    fn told(path: &str) -> String {
+        SpawnError::NotFound {
+            program: "uvx".into(),
+            searched: Some(path.into()),
+        }
+        .to_string()
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_is_told_with_its_remedy_and_little_of_the_path() {
+        let remedy = "install it, configure its absolute path, or add its folder with `env: {PATH: …}`";
+        for (path, shown) in [
+            ("/a", "/a"),
+            ("/a:/b::/c", "/a, /b, /c"),
+            ("/a:/b:/c:/d", "/a, /b, /c and 1 more"),
+            ("/a:/b:/c:/d:/e:/f", "/a, /b, /c and 3 more"),
+            ("", "which is empty"),
+        ] {
+            let expected =
+                format!("start `uvx`: there is no such program on the server's PATH ({shown}); {remedy}");
+            assert_eq!(told(path), expected, "{path}");
+        }
+        let long = told(&format!("/{}:/b", "ä".repeat(5_000)));
+        assert!(long.len() < 500 && long.contains("ä…, /b)"), "{long}");
     }
 }
