@@ -42,12 +42,21 @@ fn check_asks_the_modules_about_their_options() {
     let folder = Folder::new();
     folder.write(
         "gatepost.yaml",
-        "servers:\n  a: { module: files, options: { rot: . } }\n  b: { module: calculater }\n",
+        "servers:\n  a: { module: files, options: { rot: . } }\n  b: { module: calculater }\n  c:\n    module: files\n    \
+         options:\n      access: read\n      root: ./none\n",
     );
     let done = folder.run(&["check"]);
     assert_eq!(done.code, 3, "{done:?}");
-    assert!(done.stdout.contains("did you mean `root`?"), "{done:?}");
-    assert!(done.stdout.contains("did you mean `calculator`?"), "{done:?}");
+    for told in [
+        "gatepost.yaml:2: error: servers.a.options.rot: the module `files` has no option `rot`\n    \
+         help: did you mean `root`? it takes root, access\n",
+        "gatepost.yaml:3: error: servers.b: there is no module `calculater`\n    help: did you mean `calculator`? the modules are",
+        "gatepost.yaml:8: error: servers.c.options.root: ",
+        "    help: name a folder that exists and that the gate may read\n",
+    ] {
+        assert!(done.stdout.contains(told), "{told} is not in {}", done.stdout);
+    }
+    assert!(!done.stdout.contains("/./"), "{}", done.stdout);
 }
 
 #[test]

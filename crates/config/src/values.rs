@@ -14,7 +14,7 @@ use crate::{
     ByteSize, ModuleOptions, Secret, Text, known,
     problem::Place,
     reader::{Findings, Section, Setting, join, or_expansion},
-    tree::{Node, Spelling, Value},
+    tree::{Entry, Node, Spelling, Value},
     units::{self, UnitError},
 };
 
@@ -443,7 +443,17 @@ impl<T: Setting> Setting for Named<T> {
 impl Setting for ModuleOptions {
     fn read(node: &Node, path: &str, findings: &mut Findings) -> Option<Self> {
         match to_json(node) {
-            Some(Json::Object(options)) => Some(Self(options)),
+            Some(Json::Object(values)) => {
+                let Value::Map(entries) = &node.value else {
+                    return None;
+                };
+                let place = |entry: &Entry| (entry.key.clone(), entry.place.clone());
+                Some(Self {
+                    values,
+                    places: entries.iter().map(place).collect(),
+                    ..Self::default()
+                })
+            }
             Some(Json::Null) => Some(Self::default()),
             None => None,
             Some(_) => {

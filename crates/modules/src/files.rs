@@ -11,7 +11,10 @@ mod text;
 mod tools;
 mod walk;
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use gatepost::rmcp::{
     self, ErrorData, RoleServer, ServerHandler,
@@ -36,15 +39,21 @@ pub(crate) fn module(options: &Options<'_>, context: &Context) -> Result<impl Mo
     if access != "read" {
         return Err(options.bad(
             "access",
-            format!("must be `read`, the only access it has, not `{access}`"),
+            format!("is `{access}`, and `read` is the only access it has"),
+            "write `read`, or leave it out",
         ));
     }
     let folder = context
         .folder
         .join(options.text("root")?.map_or(Path::new(""), Path::new));
     let root = Root::open(&folder, &context.data_dir).map_err(|error| {
-        let shown = folder.display();
-        options.bad("root", format!("names {shown}, which {error}"))
+        // Without the `.` of a folder and a path that begin with one each.
+        let shown: PathBuf = folder.components().collect();
+        options.bad(
+            "root",
+            format!("names {}, which {error}", shown.display()),
+            error.remedy(),
+        )
     })?;
     let root = Arc::new(root);
     let tool_router = Files::tool_router();

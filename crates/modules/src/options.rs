@@ -42,17 +42,21 @@ impl<'a> Options<'a> {
         match self.values.get(option) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
-            Some(other) => Err(self.bad(option, format!("must be a string, not {other}"))),
+            Some(other) => {
+                let remedy = "write text, in quotes where it looks like something else";
+                Err(self.bad(option, format!("must be a string, not {other}"), remedy))
+            }
         }
     }
 
-    /// An error about `option`; `reason` ends the sentence.
+    /// An error about `option`; `reason` ends the sentence, `remedy` says what would be right.
     #[cfg(all(feature = "files", unix))]
-    pub(crate) fn bad(&self, option: &'static str, reason: String) -> ModuleError {
+    pub(crate) fn bad(&self, option: &'static str, reason: String, remedy: &'static str) -> ModuleError {
         ModuleError::BadOption {
             module: self.module.to_owned(),
             option,
             reason,
+            remedy,
         }
     }
 }

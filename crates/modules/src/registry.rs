@@ -21,12 +21,13 @@ pub struct Context {
     pub folder: PathBuf,
 }
 
-/// Why a module cannot be made.
+/// Why a module cannot be made: [`ModuleError::problem`] says what is wrong, [`ModuleError::remedy`] what to do, and printed it
+/// is both.
 #[derive(Debug, Error)]
+#[error("{}; {}", self.problem(), self.remedy())]
 #[non_exhaustive]
 pub enum ModuleError {
     /// No module has this name.
-    #[error("there is no module `{name}`{}; the modules are {}", suggestion(*.nearest), NAMES.join(", "))]
     Unknown {
         /// What was asked for.
         name: String,
@@ -34,9 +35,6 @@ pub enum ModuleError {
         nearest: Option<&'static str>,
     },
     /// The module exists, but not in this build.
-    #[error(
-        "the module `{name}` is not in this build; build with the cargo feature `{feature}`, on a system that has it"
-    )]
     NotBuilt {
         /// What was asked for.
         name: String,
@@ -44,7 +42,6 @@ pub enum ModuleError {
         feature: &'static str,
     },
     /// The module has no such option.
-    #[error("the module `{module}` has no option `{option}`{}; {}", suggestion(*.nearest), options_of(.known))]
     UnknownOption {
         /// The module's name as it was given.
         module: String,
@@ -56,17 +53,17 @@ pub enum ModuleError {
         known: &'static [&'static str],
     },
     /// The option's value does not do.
-    #[error("the option `{option}` of the module `{module}` {reason}")]
     BadOption {
         /// The module's name as it was given.
         module: String,
         /// The option's name.
         option: &'static str,
-        /// What is wrong and what would be right, as the end of a sentence.
+        /// What is wrong, as the end of a sentence.
         reason: String,
+        /// What would be right.
+        remedy: &'static str,
     },
     /// What the module keeps its data in cannot be opened.
-    #[error("the module `{module}` cannot open {}: {reason}", .path.display())]
     Storage {
         /// The module's name as it was given.
         module: String,
@@ -75,6 +72,56 @@ pub enum ModuleError {
         /// What the operating system or the database said.
         reason: String,
     },
+}
+
+impl ModuleError {
+    /// What is wrong, in words for people.
+    pub fn problem(&self) -> String {
+        match self {
+            Self::Unknown { name, .. } => format!("there is no module `{name}`"),
+            Self::NotBuilt { name, .. } => format!("the module `{name}` is not in this build"),
+            Self::UnknownOption { module, option, .. } => {
+                format!("the module `{module}` has no option `{option}`")
+            }
+            Self::BadOption {
+                module,
+                option,
+                reason,
+                ..
+            } => format!("the option `{option}` of the module `{module}` {reason}"),
+            Self::Storage { module, path, reason } => {
+                format!("the module `{module}` cannot open {}: {reason}", path.display())
+            }
+        }
+    }
+
+    /// What to do about it.
+    pub fn remedy(&self) -> String {
+        match self {
+            Self::Unknown { nearest, .. } => {
+                format!("{}the modules are {}", suggestion(*nearest), NAMES.join(", "))
+            }
+            Self::NotBuilt { feature, .. } => {
+                format!("build with the cargo feature `{feature}`, on a system that has it")
+            }
+            Self::UnknownOption { nearest, known, .. } => {
+                format!("{}{}", suggestion(*nearest), options_of(known))
+            }
+            Self::BadOption { remedy, .. } => (*remedy).to_owned(),
+            Self::Storage { .. } => {
+                "check that its folder exists and may be written, and that the disk is not full".to_owned()
+            }
+        }
+    }
+
+    /// The option that it is about, if it is about one.
+    pub fn option(&self) -> Option<&str> {
+        match self {
+            Self::UnknownOption { option, .. } => Some(option),
+            Self::BadOption { option, .. } => Some(option),
+            Self::Unknown { .. } | Self::NotBuilt { .. } | Self::Storage { .. } => None,
+        }
+    }
 }
 
 /// Makes the module `name` (one of [`NAMES`]) with the options of its `options:` block.
@@ -120,7 +167,7 @@ pub fn module(
 }
 
 fn suggestion(nearest: Option<&str>) -> String {
-    nearest.map_or_else(String::new, |name| format!(" (did you mean `{name}`?)"))
+    nearest.map_or_else(String::new, |name| format!("did you mean `{name}`? "))
 }
 
 fn options_of(known: &[&str]) -> String {
@@ -169,7 +216,7 @@ mod tests {
         check(
             "calculater",
             &json!({}),
-            "there is no module `calculater` (did you mean `calculator`?); \
+            "there is no module `calculater`; did you mean `calculator`? \
              the modules are files, filesystem, calculator, notes",
         );
         check(
@@ -185,23 +232,24 @@ mod tests {
         check(
             "filesystem",
             &json!({"rot": "."}),
-            "the module `filesystem` has no option `rot` (did you mean `root`?); it takes root, access",
+            "the module `filesystem` has no option `rot`; did you mean `root`? it takes root, access",
         );
         check(
             "files",
             &json!({"root": 7}),
-            "the option `root` of the module `files` must be a string, not 7",
+            "the option `root` of the module `files` must be a string, not 7; write text, in quotes where it looks like something else",
         );
         check(
             "files",
             &json!({"root": "plain"}),
-            "the option `root` of the module `files` names FOLDER/plain, which is not a directory",
+            "the option `root` of the module `files` names FOLDER/plain, which is not a directory; \
+             name a folder",
         );
         check(
             "files",
             &json!({"root": "none"}),
             "the option `root` of the module `files` names FOLDER/none, which cannot be opened: \
-             No such file or directory (os error 2)",
+             No such file or directory (os error 2); name a folder that exists and that the gate may read",
         );
         check(
             "files",
@@ -212,7 +260,8 @@ mod tests {
         check(
             "files",
             &json!({"access": "write"}),
-            "the option `access` of the module `files` must be `read`, the only access it has, not `write`",
+            "the option `access` of the module `files` is `write`, and `read` is the only access it has; \
+             write `read`, or leave it out",
         );
     }
 }

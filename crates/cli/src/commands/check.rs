@@ -67,13 +67,9 @@ fn modules(config: &Config, source: &Source) -> Result<Vec<Problem>, Failure> {
             return None;
         };
         let error = gatepost_modules::module(module, options.expose(), &context).err()?;
-        Some(Problem {
-            file: file.clone(),
-            line: None,
-            path: format!("servers.{}", server.name),
-            message: error.to_string(),
-            remedy: String::new(),
-        })
+        let mut problem = options.problem(&server.name, error.option(), error.problem(), error.remedy());
+        problem.file = problem.file.or_else(|| file.clone());
+        Some(problem)
     });
     Ok(refused.collect())
 }

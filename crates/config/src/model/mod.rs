@@ -9,7 +9,7 @@ use gatepost_policy::{Access, BindingSettings, EffectRules, ViewRules};
 
 use crate::{
     ByteSize, Secret, Text,
-    problem::Warning,
+    problem::{Place, Problem, Warning},
     settings::{settings, words},
 };
 
@@ -307,19 +307,36 @@ impl fmt::Debug for ServerUrl {
 }
 
 /// The options of a module, as a JSON object. Prints its keys only, since any value may be a secret.
-#[derive(Clone, Default, PartialEq)]
-pub struct ModuleOptions(pub(crate) serde_json::Map<String, serde_json::Value>);
+#[derive(Clone, Default)]
+pub struct ModuleOptions {
+    pub(crate) values: serde_json::Map<String, serde_json::Value>,
+    /// Where the server stands that has them.
+    pub(crate) server: Place,
+    /// Where each of them stands.
+    pub(crate) places: Vec<(String, Place)>,
+}
 
 impl ModuleOptions {
     /// The options.
     pub fn expose(&self) -> &serde_json::Map<String, serde_json::Value> {
-        &self.0
+        &self.values
+    }
+
+    /// What the module of the server `server` says against the option `option`, or without one against all it was given,
+    /// with the line where that stands.
+    pub fn problem(&self, server: &str, option: Option<&str>, message: String, remedy: String) -> Problem {
+        let path = format!("servers.{server}");
+        let given = option.and_then(|option| self.places.iter().find(|(name, _)| name == option));
+        match given {
+            Some((name, place)) => Problem::new(place, format!("{path}.options.{name}"), message, remedy),
+            None => Problem::new(&self.server, path, message, remedy),
+        }
     }
 }
 
 impl fmt::Debug for ModuleOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.0.keys()).finish()
+        f.debug_set().entries(self.values.keys()).finish()
     }
 }
 

@@ -99,7 +99,10 @@ pub(crate) fn server(
     let kind = match (form.module, form.command, form.url) {
         (Some(module), None, None) => ServerKind::Module {
             module,
-            options: form.options.unwrap_or_default(),
+            options: ModuleOptions {
+                server: place.clone(),
+                ..form.options.unwrap_or_default()
+            },
         },
         (None, Some(program), None) => {
             if program.expose().trim().is_empty() {

@@ -70,8 +70,19 @@ pub(super) enum RootError {
     Io(#[from] io::Error),
     #[error("is not a directory")]
     NotADirectory,
-    #[error("is the gate's own data directory; serve another folder")]
+    #[error("is the gate's own data directory")]
     DataDirectory,
+}
+
+impl RootError {
+    /// What to do about it.
+    pub(super) fn remedy(&self) -> &'static str {
+        match self {
+            Self::Io(_) => "name a folder that exists and that the gate may read",
+            Self::NotADirectory => "name a folder",
+            Self::DataDirectory => "serve another folder",
+        }
+    }
 }
 
 /// What a path led to.
