@@ -91,6 +91,14 @@ async fn calls() {
             done.stderr.contains("no_such_tool") && done.stderr.contains("gatepost list tools --url"),
             "{done:?}"
         );
+        assert!(!done.stderr.contains("did you mean"), "{done:?}");
+        let done = run(&["call", "test_simple_txt", "--json"]);
+        assert_eq!((done.code, done.stdout.as_str()), (1, ""), "{done:?}");
+        assert!(
+            done.stderr.contains("did you mean `test_simple_text`?")
+                && done.stderr.contains("gatepost list tools --url"),
+            "{done:?}"
+        );
     })
     .await;
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use gatepost_policy::nearest;
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
@@ -92,7 +93,36 @@ async fn call(client: &Client, args: &Args) -> Result<Box<RawValue>, Failure> {
         "arguments",
         args.arguments.json(&schema)?.as_deref().unwrap_or("{}"),
     );
-    client.ask("tools/call", params).await
+    match client.ask("tools/call", params).await {
+        Err(Failure::Told {
+            code: exit::FAILURE,
+            message,
+            remedy,
+        }) => {
+            let meant = meant(client, &args.tool).await;
+            let meant = meant.map(|name| format!("did you mean `{}`?\n", gatepost_policy::Printable(&name)));
+            Err(Failure::new(message, meant.unwrap_or_default() + &remedy))
+        }
+        outcome => outcome,
+    }
+}
+
+/// The tool that somebody probably meant who called one that is not listed, of those that they may see.
+async fn meant(client: &Client, tool: &str) -> Option<String> {
+    let tools = client.list("tools/list", "tools").await.ok()?;
+    let names: Vec<String> = tools.iter().filter_map(|tool| name_of(tool)).collect();
+    let unknown = names.iter().all(|name| name != tool);
+    let nearest = nearest(tool, names.iter().map(String::as_str)).filter(|_| unknown);
+    nearest.map(ToOwned::to_owned)
+}
+
+fn name_of(tool: &RawValue) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Named {
+        name: String,
+    }
+    let named: Named = serde_json::from_str(tool.get()).ok()?;
+    Some(named.name)
 }
 
 /// What the tool says of its arguments; nothing for a tool that is not listed, which may exist all the same.
