@@ -21,7 +21,9 @@ use super::{
     credential::Presented,
     facts::{Facts, can_be_asked},
     greet::{self, Answered, Greeting, NoGreeting, greet},
-    http::{Endpoint, LegacySession, METHOD, PROTOCOL_VERSION, Reply, read_reply, version_header},
+    http::{
+        Endpoint, LegacySession, METHOD, PROTOCOL_VERSION, Reply, read_reply, version_header, worth_quoting,
+    },
     incoming::Waiting,
     pipe::{Fault, Manners, Pipe},
     pool::Key,
@@ -269,6 +271,7 @@ impl Connector {
                 Ok(Answered {
                     status: None,
                     response: Some(response),
+                    detail: None,
                     carry: (),
                 })
             }
@@ -366,6 +369,7 @@ impl Connector {
         let response = endpoint.send(request).await?;
         let status = response.status.as_u16();
         let id = response.session_id.clone();
+        let mut detail = None;
         let response = match read_reply(response, &endpoint.context).await {
             Ok(Reply::Response(_, response)) => Some(response),
             Ok(Reply::Events(body)) => {
@@ -383,6 +387,13 @@ impl Connector {
                     }
                 }
             }
+            Ok(Reply::Failed {
+                status,
+                detail: words,
+            }) => {
+                detail = worth_quoting(status, &words).then(|| endpoint.cleaned(words, None));
+                None
+            }
             // A page, an empty body, something that is not JSON-RPC: an answer like any other that is not the one.
             Ok(_)
             | Err(CallError {
@@ -394,6 +405,7 @@ impl Connector {
         Ok(Answered {
             status: Some(status),
             response,
+            detail,
             carry: id,
         })
     }

@@ -21,6 +21,8 @@ pub(crate) struct Answered<T> {
     pub(crate) status: Option<u16>,
     /// The JSON-RPC response, whatever the status.
     pub(crate) response: Option<Response>,
+    /// What there was instead of a response, on one line, where it is worth quoting.
+    pub(crate) detail: Option<String>,
     /// What the transport needs to go on, such as a session's id.
     pub(crate) carry: T,
 }
@@ -135,7 +137,12 @@ fn judge<T, E>(answer: &Answered<T>) -> Judged<E> {
         ProbeVerdict::Legacy(version) | ProbeVerdict::InitializeAt(version) => Judged::Initialize(version),
         ProbeVerdict::TryInitialize => Judged::Initialize(Version::LATEST_LEGACY),
         ProbeVerdict::Inconclusive(why) => {
-            Judged::Stop(unclear(why, answer.status, answer.response.as_ref()))
+            let words = answer.response.as_ref().and_then(Response::error_message);
+            Judged::Stop(unclear(
+                why,
+                answer.status,
+                words.as_deref().or(answer.detail.as_deref()),
+            ))
         }
         ProbeVerdict::NoCommon { theirs } => Judged::Stop(NoGreeting::Refused(format!(
             "it speaks {}, the gate speaks {}",
@@ -154,8 +161,10 @@ pub(crate) fn initialized<T, E>(answer: Answered<T>) -> Result<Greeting<T>, NoGr
     let Answered {
         status,
         response,
+        detail,
         carry,
     } = answer;
+    let words = detail.as_deref();
     match (response, status) {
         (Some(response), _) => match response.outcome() {
             Outcome::Result(_) => {
@@ -174,19 +183,18 @@ pub(crate) fn initialized<T, E>(answer: Answered<T>) -> Result<Greeting<T>, NoGr
         },
         (None, Some(status @ (400 | 404 | 405))) => Ok(Greeting::Unknown(status)),
         (None, Some(status @ (401 | 403 | 407))) => {
-            Err(unclear("the server wants other credentials", Some(status), None))
+            Err(unclear("the server wants other credentials", Some(status), words))
         }
         (None, Some(status @ (408 | 429))) => {
-            Err(unclear("the server asks to come back later", Some(status), None))
+            Err(unclear("the server asks to come back later", Some(status), words))
         }
-        (None, Some(status @ 500..)) => Err(unclear("the server failed", Some(status), None)),
+        (None, Some(status @ 500..)) => Err(unclear("the server failed", Some(status), words)),
         (None, _) => Err(NoGreeting::Refused(description)),
     }
 }
 
 /// Nothing can be concluded, and the server's own words say best what its user can do about it.
-fn unclear<E>(why: &str, status: Option<u16>, response: Option<&Response>) -> NoGreeting<E> {
-    let words = response.and_then(Response::error_message);
+fn unclear<E>(why: &str, status: Option<u16>, words: Option<&str>) -> NoGreeting<E> {
     NoGreeting::Inconclusive(match (status, words) {
         (Some(status), Some(words)) => format!("{why} (HTTP {status}: {words:.500})"),
         (Some(status), None) => format!("{why} (HTTP {status})"),

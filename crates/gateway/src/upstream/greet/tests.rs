@@ -9,9 +9,11 @@ fn answer(status: Option<u16>, body: &str) -> Answered<()> {
         Ok(Message::Response(response)) => Some(response),
         _ => None,
     };
+    let detail = (response.is_none() && !body.is_empty()).then(|| body.to_owned());
     Answered {
         status,
         response,
+        detail,
         carry: (),
     }
 }
@@ -148,8 +150,25 @@ async fn a_refusal_is_told_in_the_servers_words() {
     )
     .await;
     check(401, "", "the server wants other credentials (HTTP 401)").await;
-    check(429, "later", "the server asks to come back later (HTTP 429)").await;
+    let text = "missing required Authorization header";
+    let expected = "the server wants other credentials (HTTP 401: missing required Authorization header)";
+    check(401, text, expected).await;
+    check(429, "", "the server asks to come back later (HTTP 429)").await;
+    check(
+        429,
+        "after lunch",
+        "the server asks to come back later (HTTP 429: after lunch)",
+    )
+    .await;
     check(404, "", "the server failed (HTTP 500)").await;
+
+    let refused: Result<Greeting<()>, NoGreeting<()>> = initialized(answer(Some(403), "not for you"));
+    match refused {
+        Err(NoGreeting::Inconclusive(why)) => {
+            assert_eq!(why, "the server wants other credentials (HTTP 403: not for you)");
+        }
+        other => panic!("{other:?}"),
+    }
 }
 
 /// `eras.md` 1.2, the rows for an answer to `server/discover`; pipes have the message and no status.

@@ -11,5 +11,5 @@ pub(crate) use endpoint::{
 };
 pub(crate) use legacy::{LegacySession, Tenure, keep_listening};
 pub(crate) use modern::{Listening, ModernServer, failed};
-pub(crate) use reply::{Reply, answering, mistaken, parse_response, read_reply};
+pub(crate) use reply::{Reply, answering, mistaken, parse_response, read_reply, worth_quoting};
 pub(crate) use stream::{EventSource, EventStream, StreamEnd};

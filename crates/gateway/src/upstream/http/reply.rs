@@ -219,11 +219,18 @@ pub(crate) fn mistaken(named: Option<&[u8]>, id: u64, context: &Waiting) -> Call
     context.error(Cause::Violation(text), false)
 }
 
-/// What a useless answer was, on one line.
+/// Whether what [`Reply::Failed`] has in words says more than its status: the name of the status does not, nor does the
+/// beginning of a page.
+pub(crate) fn worth_quoting(status: StatusCode, words: &str) -> bool {
+    status.canonical_reason() != Some(words) && !words.starts_with('<')
+}
+
+/// What a useless answer was, on one line, without what a terminal would take for orders.
 fn words(status: StatusCode, body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
     let line: String = text
-        .split_whitespace()
+        .split(|c: char| c.is_whitespace() || c.is_control())
+        .filter(|word| !word.is_empty())
         .collect::<Vec<_>>()
         .join(" ")
         .chars()
@@ -269,5 +276,23 @@ mod tests {
             "<h1> 502 </h1>"
         );
         assert_eq!(words(StatusCode::BAD_GATEWAY, b""), "Bad Gateway");
+        assert_eq!(
+            words(StatusCode::UNAUTHORIZED, b"no\x1b[2J\x07\0 token\r\n"),
+            "no [2J token"
+        );
+        assert_eq!(words(StatusCode::UNAUTHORIZED, &[b'x'; 5_000]).len(), 200);
+    }
+
+    #[test]
+    fn only_what_says_more_than_the_status_is_quoted() {
+        let quoted = |body: &str| {
+            let status = StatusCode::UNAUTHORIZED;
+            worth_quoting(status, &words(status, body.as_bytes()))
+        };
+        assert!(quoted("bad request: missing required Authorization header\n"));
+        assert!(quoted(r#"{"error":"invalid_token"}"#));
+        assert!(!quoted("Unauthorized\n"));
+        assert!(!quoted("  "));
+        assert!(!quoted("\n<!doctype html><title>Log in</title>"));
     }
 }

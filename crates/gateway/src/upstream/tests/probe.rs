@@ -152,3 +152,22 @@ async fn nothing_is_asked_of_a_server_that_is_configured_as_sse() {
     assert_eq!(backend.methods()[..2], ["GET", "initialize"]);
     assert_eq!(server.known().unwrap().version, Version::V2024_11_05);
 }
+
+/// Some servers answer a stranger with a sentence instead of JSON-RPC, and it says best what is missing.
+#[tokio::test]
+async fn a_refusal_in_plain_text_is_quoted() {
+    for (content_type, body, expected) in [
+        (
+            "text/plain",
+            "bad request:\n\x1b[2Jno key, not \"canary-token\"\n",
+            "other credentials (HTTP 401: bad request: [2Jno key, not \"[secret]\")",
+        ),
+        ("text/html", "<html>Log in</html>", "other credentials (HTTP 401)"),
+        ("text/plain", "Unauthorized", "other credentials (HTTP 401)"),
+    ] {
+        let backend = Backend::start(move |_| answer(401, content_type, body)).await;
+        let server = backend.server(", headers: { Authorization: canary-token }");
+        let error = Caller::legacy("{}").text(&server).await.unwrap_err();
+        assert!(error.to_string().ends_with(expected), "{error}");
+    }
+}
