@@ -8,6 +8,8 @@ use super::Presented;
 const HIDDEN: &str = "[secret]";
 /// Shorter texts are no secrets, and would be found in every sentence.
 const SHORTEST: usize = 4;
+/// And so much of a secret's beginning tells nothing: many begin with the name of who made them.
+const BEGINNING: usize = SHORTEST + 1;
 
 /// A message from which secrets are taken.
 pub(crate) struct Scrub(String);
@@ -46,6 +48,15 @@ impl Scrub {
             if secret.len() >= SHORTEST && self.0.contains(secret) {
                 self.0 = self.0.replace(secret, HIDDEN);
             }
+        }
+        // What was too long to quote may have been cut within it.
+        let ends = |end: &usize| {
+            bare.get(..*end)
+                .is_some_and(|beginning| self.0.ends_with(beginning))
+        };
+        if let Some(end) = (BEGINNING..bare.len()).rev().find(ends) {
+            self.0.truncate(self.0.len() - end);
+            self.0.push_str(HIDDEN);
         }
     }
 }

@@ -87,6 +87,9 @@ fn secrets_are_taken_out_of_what_others_say() {
     check("no token: `Bearer canary`", "no token: `[secret]`");
     check("canary and canary", "[secret] and [secret]");
     check("cana", "cana");
+    // The end of what was quoted.
+    check("no token: Bearer canar", "no token: Bearer [secret]");
+    check("canary, canar, canary or", "[secret], canar, [secret] or");
     assert!(!format!("{presented:?}").contains("canary"));
     // A field may say anything, and what is so short is no secret.
     let short = Scrub::new("a b".to_owned()).of_field(&HeaderValue::from_static("b"));
