@@ -1,8 +1,7 @@
 use std::{
     future::poll_fn,
-    io,
     path::Path,
-    sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
+    sync::atomic::{AtomicUsize, Ordering::SeqCst},
     task::Poll,
     time::Duration,
 };
@@ -10,56 +9,12 @@ use std::{
 use super::*;
 use crate::{
     End, Log, Outcome,
-    disk::{RealDisk, Segment},
-    log::tests::{assert_whole, call, intent},
+    log::tests::{Faulty, assert_whole, call, intent},
 };
 
-/// A disk that counts how often something was written, and may stand still.
-#[derive(Clone, Default)]
-struct Counted(Arc<AtomicUsize>, Arc<AtomicBool>);
-
-struct CountedSegment(Box<dyn Segment>, Counted);
-
-impl Disk for Counted {
-    fn create(&self, path: &Path) -> io::Result<Box<dyn Segment>> {
-        Ok(Box::new(CountedSegment(RealDisk.create(path)?, self.clone())))
-    }
-
-    fn extend(&self, path: &Path) -> io::Result<Box<dyn Segment>> {
-        RealDisk.extend(path)
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        RealDisk.rename(from, to)
-    }
-
-    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
-        RealDisk.sync_folder(folder)
-    }
-}
-
-impl Segment for CountedSegment {
-    fn append(&self, bytes: &[u8]) -> io::Result<()> {
-        let Counted(writes, stands) = &self.1;
-        writes.fetch_add(1, SeqCst);
-        while stands.load(SeqCst) {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        self.0.append(bytes)
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        self.0.sync()
-    }
-
-    fn truncate(&self, length: u64) -> io::Result<()> {
-        self.0.truncate(length)
-    }
-}
-
 /// A log whose keeper writes nothing by itself while the test runs: there is something for the disk, and it is in no hurry.
-fn log(folder: &Path) -> (Log, Counted) {
-    let disk = Counted::default();
+fn log(folder: &Path) -> (Log, Faulty) {
+    let disk = Faulty::default();
     let settings = Settings {
         flush: Duration::from_secs(3600),
         ..Settings::plain(folder)
@@ -73,7 +28,7 @@ fn log(folder: &Path) -> (Log, Counted) {
 async fn the_records_of_all_who_are_ready_are_one_write() {
     let folder = tempfile::tempdir().unwrap();
     let (log, disk) = log(folder.path());
-    let before = disk.0.load(SeqCst);
+    let before = disk.0.writes.load(SeqCst);
     let mut calls = tokio::task::JoinSet::new();
     for _ in 0..64 {
         let log = log.clone();
@@ -86,7 +41,7 @@ async fn the_records_of_all_who_are_ready_are_one_write() {
         });
     }
     calls.join_all().await;
-    let writes = disk.0.load(SeqCst) - before;
+    let writes = disk.0.writes.load(SeqCst) - before;
     assert!(writes <= 8, "{writes} writes for 128 records");
     log.close();
     assert_whole(&crate::folder(folder.path()));
@@ -121,17 +76,17 @@ fn polled<F: Future>(future: std::pin::Pin<&mut F>) -> Poll<F::Output> {
 async fn whoever_waits_for_a_write_under_way_sleeps() {
     let folder = tempfile::tempdir().unwrap();
     let (log, disk) = log(folder.path());
-    let writes = disk.0.load(SeqCst);
+    let writes = disk.0.writes.load(SeqCst);
     let calls = [(); 2].map(|()| log.intent_among_others(&intent(b"{}")).unwrap());
     let until = async |what: &dyn Fn() -> bool| {
         while !what() {
             tokio::task::yield_now().await;
         }
     };
-    disk.1.store(true, SeqCst);
+    disk.0.stands.store(true, SeqCst);
     let [first, second] = calls;
     let writes_now = tokio::spawn(async move { first.durable().await.map(|()| first) });
-    until(&|| disk.0.load(SeqCst) > writes).await;
+    until(&|| disk.0.writes.load(SeqCst) > writes).await;
     let polls = Arc::<AtomicUsize>::default();
     let counted = Arc::clone(&polls);
     let waits = tokio::spawn(async move {
@@ -150,7 +105,7 @@ async fn whoever_waits_for_a_write_under_way_sleeps() {
         tokio::task::yield_now().await;
     }
     let polled = polls.load(SeqCst);
-    disk.1.store(false, SeqCst);
+    disk.0.stands.store(false, SeqCst);
     let ended = [writes_now.await.unwrap(), waits.await.unwrap()];
     assert!(polled <= 2, "asked {polled} times while the disk stood still");
     assert_eq!(ended.map(|call| call.is_ok()), [true; 2]);

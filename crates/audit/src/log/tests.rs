@@ -89,7 +89,7 @@ pub(crate) fn assert_whole(folder: &Path) -> crate::Report {
 
 /// A disk with faults to be switched on.
 #[derive(Clone, Default)]
-pub(crate) struct Faulty(Arc<Faults>);
+pub(crate) struct Faulty(pub(crate) Arc<Faults>);
 
 #[derive(Default)]
 pub(crate) struct Faults {
@@ -98,6 +98,10 @@ pub(crate) struct Faults {
     limited: AtomicBool,
     fails_to_sync: AtomicBool,
     syncs: AtomicUsize,
+    /// How often something was written, or begun to be.
+    pub(crate) writes: AtomicUsize,
+    /// Whether it stands still.
+    pub(crate) stands: AtomicBool,
 }
 
 struct FaultySegment(Box<dyn Segment>, Arc<Faults>);
@@ -128,6 +132,10 @@ impl Disk for Faulty {
 
 impl Segment for FaultySegment {
     fn append(&self, bytes: &[u8]) -> io::Result<()> {
+        self.1.writes.fetch_add(1, SeqCst);
+        while self.1.stands.load(SeqCst) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         if !self.1.limited.load(SeqCst) {
             return self.0.append(bytes);
         }
