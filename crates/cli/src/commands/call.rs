@@ -82,16 +82,22 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
 }
 
 async fn call(client: &Client, args: &Args) -> Result<Box<RawValue>, Failure> {
-    let schema = if args.arguments.need_schema() {
-        schema(client, &args.tool).await?
+    let listed = if args.arguments.need_schema() {
+        Some(tools(client).await?)
     } else {
-        Value::Null
+        None
     };
+    // One that is not listed may exist all the same; nothing is known of its arguments.
+    let schema = listed
+        .iter()
+        .flatten()
+        .find(|tool| tool.name == args.tool)
+        .map_or(&Value::Null, |tool| &tool.input_schema);
     let mut params = Params::default();
     params.text("name", &args.tool);
     params.raw(
         "arguments",
-        args.arguments.json(&schema)?.as_deref().unwrap_or("{}"),
+        args.arguments.json(schema)?.as_deref().unwrap_or("{}"),
     );
     match client.ask("tools/call", params).await {
         Err(Failure::Told {
@@ -99,47 +105,37 @@ async fn call(client: &Client, args: &Args) -> Result<Box<RawValue>, Failure> {
             message,
             remedy,
         }) => {
-            let meant = meant(client, &args.tool).await;
-            let meant = meant.map(|name| format!("did you mean `{}`?\n", gatepost_policy::Printable(&name)));
+            let listed = match listed {
+                Some(listed) => listed,
+                None => tools(client).await.unwrap_or_default(),
+            };
+            let meant = meant(&listed, &args.tool);
+            let meant = meant.map(|name| format!("did you mean `{}`?\n", gatepost_policy::Printable(name)));
             Err(Failure::new(message, meant.unwrap_or_default() + &remedy))
         }
         outcome => outcome,
     }
 }
 
-/// The tool that somebody probably meant who called one that is not listed, of those that they may see.
-async fn meant(client: &Client, tool: &str) -> Option<String> {
-    let tools = client.list("tools/list", "tools").await.ok()?;
-    let names: Vec<String> = tools.iter().filter_map(|tool| name_of(tool)).collect();
-    let unknown = names.iter().all(|name| name != tool);
-    let nearest = nearest(tool, names.iter().map(String::as_str)).filter(|_| unknown);
-    nearest.map(ToOwned::to_owned)
+/// What the endpoint lists of a tool.
+#[derive(Deserialize)]
+struct Tool {
+    name: String,
+    #[serde(default, rename = "inputSchema")]
+    input_schema: Value,
 }
 
-fn name_of(tool: &RawValue) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Named {
-        name: String,
-    }
-    let named: Named = serde_json::from_str(tool.get()).ok()?;
-    Some(named.name)
-}
-
-/// What the tool says of its arguments; nothing for a tool that is not listed, which may exist all the same.
-async fn schema(client: &Client, tool: &str) -> Result<Value, Failure> {
-    #[derive(Deserialize)]
-    struct Tool {
-        name: String,
-        #[serde(default, rename = "inputSchema")]
-        input_schema: Value,
-    }
+async fn tools(client: &Client) -> Result<Vec<Tool>, Failure> {
     let tools = client.list("tools/list", "tools").await?;
     let tools = tools
         .iter()
-        .filter_map(|tool| serde_json::from_str::<Tool>(tool.get()).ok());
-    Ok(tools
-        .into_iter()
-        .find(|one| one.name == tool)
-        .map(|one| one.input_schema)
-        .unwrap_or_default())
+        .filter_map(|tool| serde_json::from_str(tool.get()).ok());
+    Ok(tools.collect())
+}
+
+/// The tool that somebody probably meant who called one that is not listed, of those that they may see.
+fn meant<'a>(listed: &'a [Tool], tool: &str) -> Option<&'a str> {
+    let names = listed.iter().map(|one| one.name.as_str());
+    let unknown = names.clone().all(|name| name != tool);
+    nearest(tool, names).filter(|_| unknown)
 }
