@@ -1,14 +1,10 @@
 //! Records for people: one line each.
 
-use std::fmt::{self, Write};
+use std::fmt::Write;
 
 use gatepost_audit::{Entry, Record};
 use gatepost_policy::Printable;
-use serde::{
-    Deserialize, Deserializer,
-    de::{MapAccess, Visitor},
-};
-use serde_json::Value;
+use gatepost_protocol::json::{self, Span};
 
 use crate::output::style;
 
@@ -87,46 +83,25 @@ pub(super) fn record(record: &Record, line: &str) -> String {
 
 /// What a record has besides what every record has, and whose it is: `name value`, in its own order.
 fn own(line: &str) -> String {
-    let members: Members = serde_json::from_str(line).unwrap_or_default();
+    let raw = line.as_bytes();
+    let Ok(members) = json::object(raw, Span::all(raw)) else {
+        return String::new();
+    };
+    let shown = |span: Span| {
+        let text = json::text(raw, span).unwrap_or_else(|| String::from_utf8_lossy(span.of(raw)));
+        Printable(&text).to_string()
+    };
     let own = members
-        .0
         .iter()
-        .skip_while(|(name, _)| name != "kind")
+        .skip_while(|member| !json::equals(raw, member.key, "kind"))
         .skip(1)
-        .filter(|(name, _)| name != "who" && name != "signature");
-    let shown = own.map(|(name, value)| match value {
-        Value::String(text) => format!("{} {}", Printable(name), Printable(text)),
-        other => format!("{} {}", Printable(name), Printable(&other.to_string())),
-    });
-    shown.collect::<Vec<_>>().join("  ")
-}
-
-/// The members of an object, in their order.
-#[derive(Default)]
-struct Members(Vec<(String, Value)>);
-
-impl<'de> Deserialize<'de> for Members {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct InOrder;
-
-        impl<'de> Visitor<'de> for InOrder {
-            type Value = Members;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a record")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
-                let mut members = Vec::new();
-                while let Some(member) = map.next_entry()? {
-                    members.push(member);
-                }
-                Ok(Members(members))
-            }
-        }
-
-        deserializer.deserialize_map(InOrder)
-    }
+        .filter(|member| {
+            !["who", "signature"]
+                .iter()
+                .any(|name| json::equals(raw, member.key, name))
+        });
+    let own = own.map(|member| format!("{} {}", shown(member.key), shown(member.value)));
+    own.collect::<Vec<_>>().join("  ")
 }
 
 fn who(record: &Record) -> String {
